@@ -1,0 +1,1 @@
+"""Sessions and JWTs for any ASGI app."""
