@@ -277,8 +277,8 @@ class UserRow:
 class Identity:
     """The answer of a backend: somebody, by which session, until when.
 
-    `scopes` is what this credential may do, which is at most `user.scopes`. `loaded` is the session with its data
-    (cookie mode only). `claims` are those of the access token (JWT mode only).
+    `scopes` is what this credential may do. `row` is the user as the store has it, at the store's time `now`; `record`
+    is the session with its data (cookie mode only).
     """
 
     user: User
@@ -288,7 +288,9 @@ class Identity:
     expires_at: float
     authenticated_at: float
     amr: tuple[str, ...]
-    loaded: Any = None
+    row: UserRow | None = None
+    now: float = 0.0
+    record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,7 @@ class Rejected:
         clear: whether the client should drop the credential.
         forged: whether it was tampered with, rather than merely old.
         session_id: of the session that it named, if it was ours.
+        user_id: whose that was, if it is known.
     """
 
     error: str = ""
@@ -308,6 +311,7 @@ class Rejected:
     clear: bool = False
     forged: bool = False
     session_id: str | None = None
+    user_id: str | None = None
 
 
 class AuthCredentials(StarletteCredentials):

@@ -6,11 +6,18 @@ cookie and no token's text.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from asgi_auth.model import UserRow
 from asgi_auth.stores import Ended, Loaded, Store
 
-Standing = Literal["current", "out_of_date", "revoked"]
+
+class Standing(NamedTuple):
+    """How an access token stands. `user` and the store's clock `now` come with a current one."""
+
+    state: Literal["current", "out_of_date", "revoked"]
+    user: UserRow | None = None
+    now: float = 0.0
 
 
 class View:
@@ -37,10 +44,10 @@ class View:
         """
         loaded = await self._store.load(sid)
         if not isinstance(loaded, Loaded) or loaded.user is None or loaded.user.id != user_id:
-            return "revoked"
+            return Standing("revoked")
         if revision != loaded.user.revision:
-            return "out_of_date"
+            return Standing("out_of_date")
         grant = loaded.record.grant
         if grant is not None and grant.generation == generation and grant.confirmed_at is None:
             await self._store.confirm(sid, generation)
-        return "current"
+        return Standing("current", loaded.user, loaded.now)

@@ -23,6 +23,7 @@ write none.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -36,6 +37,11 @@ TOMBSTONE_LIFETIME = 3600.0
 
 FEED_LENGTH = 16384
 """About as many events are kept, by count and never by time."""
+
+
+def new_sid(partition: str = "00") -> str:
+    """A session's public id: its partition's two hex digits and 132 random bits, 24 characters of base64url."""
+    return partition + secrets.token_urlsafe(17)[:22]
 
 
 class Presented(NamedTuple):

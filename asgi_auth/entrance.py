@@ -1,0 +1,247 @@
+"""From the headers of one request to who is calling: the credentials, a backend's answer, what follows from a bad one.
+
+Reads, asks and decides; what the answer looks like and who else is asked is the middleware's.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import replace
+from typing import NamedTuple
+
+from asgi_auth import audit
+from asgi_auth.context import Context
+from asgi_auth.errors import InvalidToken, StoreUnavailable
+from asgi_auth.guards import decide
+from asgi_auth.http.credentials import authorization, cookies, has_preflight
+from asgi_auth.http import values
+from asgi_auth.http.origin import SAFE_METHODS, cross_origin
+from asgi_auth.model import Identity, Rejected
+from asgi_auth.stores import Loaded
+
+TOUCH_INTERVAL = 60.0
+"""Seconds; activity is written at most this often, and at most 20 times in an idle time."""
+
+
+class CookiesShown(NamedTuple):
+    """The values of our two cookies, as often as they came."""
+
+    session: list[bytes]
+    visitor: list[bytes]
+
+
+async def enter(context: Context, *, path: str) -> None:
+    """Find out who is calling and put it into the context. `path` is the request's, less `root_path`.
+
+    Raises:
+        CredentialError: the request ends here, before the application runs.
+        StoreUnavailable: likewise; nobody can say who it is.
+    """
+    scope, settings = context.scope, context.auth.settings
+    method = scope.get("method", "GET")
+    if has_preflight(method, scope["headers"]):
+        return
+    bearer = authorization(scope["headers"]) if "jwt" in settings.backends else None
+    if bearer is not None:
+        await _by_token(context, bearer.token)
+    else:
+        await _by_cookie(context)
+    await _still_a_user(context)
+    if context.identity is not None and context.identity.backend == "session":
+        await _touch(context, path)
+
+
+def guard(context: Context, *, path: str) -> None:
+    """Apply `PROTECT`.
+
+    Raises:
+        CredentialError: a rule for this path is not satisfied.
+    """
+    rules = context.auth.settings.protect
+    rule = rules.match(path) if rules is not None else None
+    if rule is None or rule.anybody:
+        return
+    context.guarded = True
+    refusal = decide(context.identity, rule.scopes, reason=context.reason)
+    if refusal is not None:
+        raise refusal
+
+
+async def shown(context: Context) -> CookiesShown:
+    """Our cookies in this request. Needs the store only where their names depend on it and one may be there."""
+    headers = context.scope["headers"]
+    nothing = CookiesShown([], [])
+    if "session" not in context.auth.settings.backends:
+        return nothing
+    hint = context.auth.cookie_hint
+    if not any(name == b"cookie" and hint in value for name, value in headers):
+        return nothing
+    await context.auth.opened()
+    pair = context.pair
+    found = cookies(headers, (pair.session_name, pair.visitor_name))
+    return CookiesShown(found.get(pair.session_name, []), found.get(pair.visitor_name, []))
+
+
+async def recall(context: Context, found: CookiesShown) -> None:
+    """Which session and which visitor's data the cookies name, without believing that they still stand. For a login,
+    which ends and takes over what the browser brought."""
+    parts = context.auth.parts
+    if len(found.session) == 1:
+        presented = parts.codec.decode(found.session[0])
+        if not isinstance(presented, str):
+            context.presented = presented
+    if len(found.visitor) == 1:
+        visitor = parts.visitor_codec.decode(found.visitor[0])
+        if not isinstance(visitor, str):
+            context.visitor = visitor
+
+
+def refuse_cross_origin(context: Context, *, carried: bool) -> None:
+    """Refuse an unsafe request that another site's page sent with our cookie (`carried`), or forbid it to write data.
+
+    Raises:
+        CrossOrigin: it was carried by a cookie.
+    """
+    scope, settings = context.scope, context.auth.settings
+    websocket = scope["type"] == "websocket"
+    method = "GET" if websocket else scope.get("method", "GET")
+    if method in SAFE_METHODS and not websocket:
+        return
+    verdict = cross_origin(
+        method,
+        sites=values(scope["headers"], b"sec-fetch-site"),
+        origins=values(scope["headers"], b"origin"),
+        hosts=(context.peer.host,),
+        trusted=settings.trusted_origins,
+        own=settings.own_origins,
+        websocket=websocket,
+    )
+    if verdict.allowed:
+        return
+    if carried:
+        raise verdict.error()
+    context.forbidden = f"a page of another origin writes no visitor's data. {verdict.error().description}"
+
+
+async def _by_token(context: Context, token: bytes) -> None:
+    context.forbidden = "a bearer token carries no session data"
+    parts = await context.auth.opened()
+    answer = await parts.jwt_backend.identify(token)
+    if isinstance(answer, Rejected):
+        _log_rejected(context, answer, "authorization")
+        raise InvalidToken(answer.error)
+    context.become(answer)
+
+
+async def _by_cookie(context: Context) -> None:
+    found = await shown(context)
+    refuse_cross_origin(context, carried=bool(found.session or found.visitor))
+    if len(found.session) > 1 or len(found.visitor) > 1:
+        context.auth.parts.audit.record(
+            audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="doubled"
+        )
+    if len(found.session) == 1:
+        await recall(context, CookiesShown(found.session, []))
+        answer = await context.auth.parts.session_backend.identify(found.session[0])
+        if isinstance(answer, Identity):
+            context.become(answer)
+        else:
+            _dead(context, answer)
+    if len(found.visitor) == 1 and context.identity is None:
+        await _visitor(context, found.visitor[0])
+
+
+async def _visitor(context: Context, text: bytes) -> None:
+    """A visitor's data is loaded before the application runs, since a mapping cannot wait. Nobody is refused for it."""
+    parts = context.auth.parts
+    presented = parts.visitor_codec.decode(text)
+    if isinstance(presented, str):
+        if presented == "forged":
+            _log_forged(context, "cookie")
+        return
+    try:
+        loaded = await parts.view.session(presented.sid)
+    except StoreUnavailable as error:
+        context.data.failure = error
+        return
+    if isinstance(loaded, Loaded) and loaded.record.user_id is None:
+        if hmac.compare_digest(loaded.record.digest, presented.digest):
+            context.greet_again(presented, loaded)
+
+
+def _dead(context: Context, answer: Rejected) -> None:
+    """A cookie that opens nothing. The request goes on as nobody's."""
+    context.reason = answer.reason
+    _log_rejected(context, answer, "cookie")
+    if answer.clear and _fetch_mode(context) in (b"", b"navigate") and context.scope["type"] == "http":
+        if answer.session_id is None:
+            context.drop_cookie()
+        else:
+            context.outlived = answer.session_id
+
+
+def _log_rejected(context: Context, answer: Rejected, field: str) -> None:
+    if answer.forged:
+        _log_forged(context, field)
+    elif answer.session_id is not None and answer.error != InvalidToken.OUT_OF_DATE:
+        context.auth.parts.audit.record(
+            audit.USED_AFTER_END, answer.user_id, request=context.facts, sid=answer.session_id, reason=answer.reason
+        )
+    elif not answer.error:
+        _log_foreign(context)
+
+
+def _log_forged(context: Context, field: str) -> None:
+    context.auth.parts.audit.record(
+        audit.INVALID_INPUT, field, context.address, request=context.facts, reason="forged or malformed"
+    )
+
+
+def _log_foreign(context: Context) -> None:
+    """Another application's cookie under our name, or that of a replica with another store."""
+    context.auth.parts.audit.record(
+        audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="of another key ring"
+    )
+
+
+def _fetch_mode(context: Context) -> bytes:
+    return next((value for name, value in context.scope["headers"] if name == b"sec-fetch-mode"), b"")
+
+
+async def _still_a_user(context: Context) -> None:
+    """Ask the application's directory again about somebody in use, from time to time."""
+    identity = context.identity
+    if identity is None or identity.row is None:
+        return
+    row = await context.auth.parts.users.refreshed(identity.row, identity.now)
+    if row is identity.row:
+        return
+    if identity.backend == "jwt":
+        raise InvalidToken(InvalidToken.REVOKED if row is None else InvalidToken.OUT_OF_DATE)
+    if row is None:
+        context.log_out(clear=False)
+        context.reason = "ended"
+        context.outlived = identity.session_id
+    elif row.revision != identity.row.revision:
+        user = row.user()
+        context.identity = replace(identity, user=user, scopes=user.scopes, row=row)
+
+
+async def _touch(context: Context, path: str) -> None:
+    """Write that a person was there, unless it was written a little while ago or no person was."""
+    identity = context.identity
+    if identity is None or identity.record is None or context.presented is None:
+        return
+    record = identity.record
+    if identity.now - record.seen_at < min(TOUCH_INTERVAL, record.idle / 20) or is_passive(context, path):
+        return
+    await context.auth.parts.store.touch([record.sid])
+
+
+def is_passive(context: Context, path: str) -> bool:
+    """Whether this request shows that nobody is there: a prefetch, a poll that says so, a path that is set as such."""
+    for name, value in context.scope["headers"]:
+        if (name == b"sec-purpose" and b"prefetch" in value) or (name == b"auth-passive" and value == b"1"):
+            return True
+    rules = context.auth.settings.passive_paths
+    return rules is not None and rules.match(path) is not None

@@ -1,0 +1,189 @@
+"""Answers of our own, and what is added to the application's: refusals and challenges, CORS, privacy in caches."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from asgi_auth.errors import CredentialError, InsufficientScope, InvalidClient, InvalidRequest
+
+HeaderList = list[tuple[bytes, bytes]]
+
+_CHALLENGED = frozenset(
+    {"invalid_request", "invalid_token", "insufficient_scope", "insufficient_user_authentication"}
+)  # the codes of RFC 6750 §3.1 and RFC 9470 §3; others are none of a challenge's `error`s
+_UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+_DIRECTIVE = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|\Z))+')
+_EXPOSED = b"WWW-Authenticate, Retry-After"
+_REQUEST_HEADERS = b"Authorization, Content-Type, Auth-Passive"
+_PREFLIGHT_MAX_AGE = b"600"
+
+
+class Answer(NamedTuple):
+    """A whole response."""
+
+    status: int
+    headers: HeaderList
+    body: bytes
+
+
+def refusal(error: CredentialError, *, realm: str, challenge: bool = False) -> Answer:
+    """A refusal as JSON, `{"error", "error_description"(, "reason")}`, never to be stored.
+
+    Every 401 and every `insufficient_scope` has a challenge; with `challenge` an `invalid_request` has one too
+    (a bearer's 400, RFC 6750 §3.1).
+
+    Args:
+        realm: the host of `URL`, else `asgi-auth`.
+    """
+    payload = {"error": error.code, "error_description": error.description}
+    if error.reason:
+        payload["reason"] = error.reason
+    headers: HeaderList = []
+    if error.status == 401 or isinstance(error, InsufficientScope) or (challenge and isinstance(error, InvalidRequest)):
+        headers.append((b"www-authenticate", challenge_for(error, realm=realm)))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(error.retry_after, 0)))
+    if error.allow is not None:
+        headers.append((b"allow", error.allow.encode("ascii")))
+    return json_answer(error.status, payload, headers=headers)
+
+
+def challenge_for(error: CredentialError, *, realm: str) -> bytes:
+    """The `WWW-Authenticate` of a refusal (RFC 6750 §3, RFC 9470 §3).
+
+    An error that those RFCs do not know (nobody is logged in, a password is wrong) has the realm and no more;
+    `invalid_client` answers in the scheme that the client used (RFC 6749 §5.2). What a quoted text may not hold is
+    left out.
+    """
+    if isinstance(error, InvalidClient):
+        return b"Basic " + _parameters({"realm": realm})
+    parameters = {"realm": realm}
+    if error.code in _CHALLENGED:
+        parameters |= {"error": error.code, "error_description": error.description}
+        if error.scope:
+            parameters["scope"] = error.scope
+        if error.max_age is not None:
+            parameters["max_age"] = str(error.max_age)
+    return b"Bearer " + _parameters(parameters)
+
+
+def _parameters(parameters: Mapping[str, str]) -> bytes:
+    return ", ".join(f'{name}="{_UNQUOTABLE.sub("", value)}"' for name, value in parameters.items()).encode("ascii")
+
+
+def json_answer(
+    status: int,
+    payload: Mapping[str, object],
+    *,
+    headers: Collection[tuple[bytes, bytes]] = (),
+    content_type: bytes = b"application/json",
+    public: bytes | None = None,
+) -> Answer:
+    """A JSON object that no cache keeps and no other site can include.
+
+    Args:
+        headers: further ones.
+        public: the `Cache-Control` of a document that everybody may read and any origin may fetch (`.well-known`).
+    """
+    body = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode("ascii")
+    result = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if public is None:
+        result += [(b"cache-control", b"no-store"), (b"cross-origin-resource-policy", b"same-origin")]
+    else:
+        result += [(b"cache-control", public), (b"access-control-allow-origin", b"*")]
+    return Answer(status, [*result, *headers], body)
+
+
+def empty_answer(status: int, *, headers: Collection[tuple[bytes, bytes]] = ()) -> Answer:
+    """An answer without a body that no cache keeps: 204, a redirect, RFC 7009's 200."""
+    length = [] if status == 204 else [(b"content-length", b"0")]  # RFC 9110 §8.6
+    fixed = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+    return Answer(status, [*length, *fixed, *headers], b"")
+
+
+def make_private(headers: HeaderList, *, sets_cookie: bool, vary: bool, guarded: bool) -> None:
+    """Change the headers of an application's answer so that no shared cache serves it to somebody else.
+
+    - `sets_cookie` (it carries a Set-Cookie of ours): `Vary: Cookie`, and `no-cache="Set-Cookie", private` unless the
+      application said `private` or `no-store`. Its `public` and `s-maxage` go, and so do the cache headers that speak
+      to CDNs alone (RFC 9213, Surrogate-Control), since those would win.
+    - `vary` (its request read or wrote session data): `Vary: Cookie`.
+    - `guarded` (a guard let it pass): `private, no-store` if the application named no Cache-Control.
+
+    Names are compared without case; entries may be lists, as some frameworks write them.
+    """
+    if sets_cookie or vary:
+        _vary_by_cookie(headers)
+    lines = [bytes(value) for name, value in headers if name.lower() == b"cache-control"]
+    if guarded and not lines:
+        headers.append((b"cache-control", b"private, no-store"))
+        lines = [b"private, no-store"]
+    if not sets_cookie:
+        return
+    said = [directive.strip() for directive in _DIRECTIVE.findall(b",".join(lines)) if directive.strip()]
+    kept = [one for one in said if one.lower() != b"public" and not one.lower().startswith(b"s-maxage")]
+    names = {directive.lower() for directive in kept}
+    if not names & {b"private", b"no-store"}:
+        kept = [*([] if b"no-cache" in names else [b'no-cache="Set-Cookie"']), b"private", *kept]
+    headers[:] = [entry for entry in headers if not _speaks_to_cdns(entry[0].lower())]
+    if kept != said:
+        headers[:] = [entry for entry in headers if entry[0].lower() != b"cache-control"]
+        headers.append((b"cache-control", b", ".join(kept)))
+
+
+def _vary_by_cookie(headers: HeaderList) -> None:
+    for name, value in headers:
+        if name.lower() == b"vary" and {b"*", b"cookie"}.intersection(
+            re.split(rb"[ \t]*,[ \t]*", value.lower().strip())
+        ):
+            return
+    headers.append((b"vary", b"Cookie"))
+
+
+def _speaks_to_cdns(name: bytes) -> bool:
+    return name.endswith(b"cdn-cache-control") or name == b"surrogate-control"
+
+
+def cors_headers(origin: bytes | None, trusted: Collection[bytes]) -> HeaderList:
+    """What an answer of ours needs so that a page of a trusted origin may read it (WHATWG Fetch), cookies included.
+
+    Args:
+        origin: the request's `Origin`, byte for byte; None: there is none, or more than one.
+        trusted: origins as `origin.parse_origin` makes them.
+    """
+    if not trusted:
+        return []
+    if origin is None or origin not in trusted:
+        return [(b"vary", b"Origin")]
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", _EXPOSED),
+        (b"vary", b"Origin"),
+    ]
+
+
+def preflight(origin: bytes | None, trusted: Collection[bytes], *, allow: str) -> Answer:
+    """The answer to a preflight for a path of ours; that of another origin gets no permission.
+
+    Args:
+        allow: the methods of the path, such as `GET, DELETE`.
+    """
+    methods = allow.encode("ascii")
+    headers = [(b"allow", methods)]
+    if origin is not None and origin in trusted:
+        headers += [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-allow-methods", methods),
+            (b"access-control-allow-headers", _REQUEST_HEADERS),
+            (b"access-control-max-age", _PREFLIGHT_MAX_AGE),
+        ]
+    return empty_answer(204, headers=[*headers, (b"vary", b"Origin")])

@@ -1,0 +1,304 @@
+"""How sessions begin, in either mode, and how one gets another secret: passwords checked and counted, sessions made and
+old ones ended in one operation, the cookie or the tokens handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from asgi_auth import audit
+from asgi_auth.backends.session import session_identity
+from asgi_auth.context import Context
+from asgi_auth.directory import StoreDirectory
+from asgi_auth.errors import (
+    CookieNotKept,
+    CredentialError,
+    InvalidCredentials,
+    InvalidGrant,
+    LoginRequired,
+    NotFound,
+    SessionLimit,
+    StoreUnavailable,
+    TooManyRequests,
+    WeakPassword,
+)
+from asgi_auth.model import Client, Identity, Session, UserRow
+from asgi_auth.parts import Parts
+from asgi_auth.secret import digest, new_secret
+from asgi_auth.stores import Created, Ended, Keep, NewSession, Presented, new_sid
+from asgi_auth.tokens.grants import Reuse, TokenPair
+
+PASSWORD = ("pwd",)
+"""`amr` of a password (RFC 8176)."""
+
+_ATTEMPTS = 5
+
+
+class Logins:
+    """The verbs that make and renew sessions, over the parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def check_password(self, context: Context, username: str, password: str) -> UserRow:
+        """Who has this name and password, counted as one attempt from this address.
+
+        Raises:
+            InvalidCredentials: nobody, and nobody learns why.
+            TooManyRequests: too many failures, or too many passwords being hashed.
+        """
+        record, facts = self._parts.audit.record, context.facts
+        try:
+            ticket = await self._parts.throttle.enter(username, context.address)
+        except TooManyRequests:
+            record(audit.RATE_LIMIT_EXCEEDED, context.address, self._parts.settings.login_rate.count, request=facts)
+            raise
+        try:
+            row = await self._parts.users.authenticate(username, password)
+        except (CredentialError, StoreUnavailable):
+            await self._parts.throttle.withdraw(ticket)
+            raise
+        if row is None:
+            name = await self._name(username)
+            record(audit.LOGIN_FAILED, name, request=facts)
+            if ticket.last:
+                record(audit.LOGIN_LIMIT_REACHED, name, ticket.failures + 1, request=facts)
+            raise InvalidCredentials
+        await self._parts.throttle.succeeded(ticket)
+        context.failures = ticket.failures
+        return row
+
+    def keepable(self, context: Context) -> None:
+        """Raises:
+        CookieNotKept: the browser would drop the cookie of a login.
+        AuthError: the answer has begun.
+        """
+        context.must_be_early()
+        problem = context.cookie_problem()
+        if problem is not None:
+            raise CookieNotKept(problem)
+
+    async def by_cookie(self, context: Context, row: UserRow, *, amr: tuple[str, ...], remember: bool) -> Session:
+        """A new session whose cookie the answer carries. It takes the place of the one that the browser brought."""
+        self.keepable(context)
+        settings = self._parts.settings
+        sid, secret = new_sid(), new_secret()
+        presented = Presented(sid, digest(secret))
+        new = NewSession(
+            sid=sid,
+            user_id=row.id,
+            backend="session",
+            idle=settings.session_idle,
+            lifetime=settings.session_lifetime,
+            digest=presented.digest,
+            amr=amr,
+            client=_client(context),
+            remember=remember,
+        )
+        before = context.identity
+        row, created = await self._start(
+            context, row, new, replaces=context.presented, data_from=context.visitor
+        )
+        loaded = created.loaded
+        max_age = int(loaded.record.expires_at - loaded.now) if remember else None
+        cookie = context.pair.session.set(
+            self._parts.codec.encode(sid, secret), max_age, now=self._parts.clock()
+        )
+        context.log_in(session_identity(loaded, row), cookie, presented, keep_data=before is None or before.user.id == row.id)
+        return loaded.record.public()
+
+    async def by_token(
+        self,
+        row: UserRow,
+        *,
+        client_id: str,
+        asked: frozenset[str] | None,
+        amr: tuple[str, ...],
+        context: Context | None = None,
+    ) -> TokenPair:
+        """A new session in JWT mode and its first pair.
+
+        Raises:
+            InvalidScope: the user has not all that was asked.
+        """
+        client = Client() if context is None else _client(context)
+        new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr)
+        row, created = await self._start(context, row, new)
+        scopes = row.scopes if asked is None else asked & row.scopes
+        pair = await self._parts.grants.pair(created.loaded, text, generation=1, scopes=scopes)
+        self._parts.audit.record(
+            audit.TOKEN_CREATED, row.id, pair.scope, request=facts(context), sid=new.sid, backend="jwt"
+        )
+        return pair
+
+    async def refresh(
+        self, refresh_token: str, *, client_id: str | None, asked: frozenset[str] | None, context: Context | None = None
+    ) -> TokenPair:
+        """Exchange a refresh token. `client_id` None: whoever it was made for.
+
+        Raises:
+            InvalidGrant, InvalidScope: see `Grants.refresh`.
+        """
+        record = self._parts.audit.record
+        try:
+            pair = await self._parts.grants.refresh(
+                refresh_token, client_id=client_id, asked=asked, current=self._parts.users.always_refreshed
+            )
+        except Reuse as reuse:
+            owner = reuse.loaded.record.user_id
+            record(audit.TOKEN_REUSED, owner, reuse.loaded.record.sid, request=facts(context), backend="jwt")
+            self.ended([Ended(reuse.loaded.record.sid, owner, "reuse")], context)
+            raise InvalidGrant from None
+        record(
+            audit.TOKEN_CREATED,
+            pair.session.user_id,
+            pair.scope,
+            request=facts(context),
+            sid=pair.session.id,
+            backend="jwt",
+        )
+        return pair
+
+    async def rotate(self, context: Context, *, grace: float) -> None:
+        """Give the session of this request another secret; the old one is good for `grace` seconds more.
+
+        Raises:
+            LoginRequired: nobody is logged in by cookie here, or no longer.
+        """
+        identity, presented = context.identity, context.presented
+        if identity is None or identity.record is None or presented is None:
+            raise LoginRequired("Only a session that came by cookie can be rotated")
+        self.keepable(context)
+        secret = new_secret()
+        if not await self._parts.store.rotate(presented, digest(secret), grace=grace):
+            raise LoginRequired("The session ended, or was rotated, while this request was under way")
+        self._renewed(context, identity, secret)
+
+    async def change_password(self, context: Context, current: str, new: str) -> None:
+        """A new password for the user of this request. Ends the user's other sessions, and gives this one a new secret.
+
+        Raises:
+            NotFound: the user's password is kept elsewhere.
+            InvalidCredentials: `current` is wrong.
+            WeakPassword: with the reason.
+            TooManyRequests: as a login.
+        """
+        identity, directory = context.identity, self._parts.directory
+        if identity is None:
+            raise LoginRequired
+        row = await self._parts.store.user(identity.user.id)
+        if not isinstance(directory, StoreDirectory) or row is None or row.name is None:
+            raise NotFound("Passwords are kept elsewhere")
+        secret = new_secret() if identity.record is not None else ""
+        keep = Keep(identity.session_id, digest(secret) if secret else "")
+        ticket = await self._parts.throttle.enter(row.name, context.address)
+        try:
+            changed = await directory.change_password(row.id, current, new, keep=keep)
+        except (CredentialError, StoreUnavailable, WeakPassword):
+            await self._parts.throttle.withdraw(ticket)
+            raise
+        if not changed:
+            self._parts.audit.record(
+                audit.PASSWORD_CHANGE_REFUSED, row.id, request=context.facts, sid=identity.session_id
+            )
+            raise InvalidCredentials("The current password is wrong")
+        await self._parts.throttle.succeeded(ticket)
+        self._parts.audit.record(audit.PASSWORD_CHANGED, row.id, request=context.facts, sid=identity.session_id)
+        if secret:
+            self._renewed(context, identity, secret)
+
+    def ended(self, sessions: Iterable[Ended], context: Context | None = None) -> None:
+        """Log the end of sessions."""
+        for one in sessions:
+            if one.reason == "logout":
+                self._parts.audit.record(audit.SESSION_LOGOUT, one.user_id, one.sid, request=facts(context), sid=one.sid)
+            elif one.user_id is not None:
+                self._parts.audit.record(
+                    audit.SESSION_EXPIRED,
+                    one.user_id,
+                    one.reason,
+                    request=facts(context),
+                    sid=one.sid,
+                    reason=one.reason,
+                )
+
+    async def _start(
+        self,
+        context: Context | None,
+        row: UserRow,
+        new: NewSession,
+        *,
+        replaces: Presented | None = None,
+        data_from: Presented | None = None,
+    ) -> tuple[UserRow, Created]:
+        """Make the session for the user as `row` is, or as the row has become, if that still lets the user in.
+
+        Raises:
+            InvalidCredentials: the password changed meanwhile, or the user is disabled or gone.
+            SessionLimit: there are too many already.
+        """
+        settings = self._parts.settings
+        for _ in range(_ATTEMPTS):
+            if row.disabled or row.deleted:
+                raise InvalidCredentials
+            created = await self._parts.store.create(
+                new,
+                revision=row.revision,
+                replaces=replaces,
+                data_from=data_from,
+                limit=settings.session_limit,
+                evict=settings.session_limit_policy == "evict",
+            )
+            if isinstance(created, Created):
+                self.ended(created.ended, context)
+                self._began(context, row, new, created)
+                return row, created
+            if created == "limit":
+                self._exceeded(context, row)
+                raise SessionLimit
+            fresh = await self._parts.store.user(row.id)
+            if fresh is None or fresh.password_hash != row.password_hash:
+                raise InvalidCredentials
+            row = fresh
+        raise StoreUnavailable("the user kept changing while a session was made")
+
+    def _began(self, context: Context | None, row: UserRow, new: NewSession, created: Created) -> None:
+        if any(one.reason == "evicted" for one in created.ended):
+            self._exceeded(context, row)
+        if context is not None and context.failures:
+            self._parts.audit.record(audit.LOGIN_AFTER_FAILURES, row.id, context.failures, request=context.facts)
+        else:
+            self._parts.audit.record(audit.LOGIN, row.id, request=facts(context))
+        self._parts.audit.record(
+            audit.SESSION_CREATED, row.id, request=facts(context), sid=new.sid, backend=new.backend, amr=new.amr
+        )
+
+    def _exceeded(self, context: Context | None, row: UserRow) -> None:
+        limit = self._parts.settings.session_limit
+        self._parts.audit.record(audit.SESSIONS_EXCEEDED, row.id, limit, request=facts(context))
+
+    def _renewed(self, context: Context, identity: Identity, secret: str) -> None:
+        """Let the answer carry the session's new secret, for as long as the old cookie would have lasted."""
+        record = identity.record
+        assert record is not None
+        max_age = int(record.expires_at - identity.now) if record.remember else None
+        text = self._parts.codec.encode(record.sid, secret)
+        cookie = context.pair.session.set(text, max_age, now=self._parts.clock())
+        context.renew(cookie, Presented(record.sid, digest(secret)))
+        self._parts.audit.record(
+            audit.SESSION_RENEWED, record.user_id, request=context.facts, sid=record.sid, backend="session"
+        )
+
+    async def _name(self, username: str) -> str | None:
+        """A user's id for the log; None for a name that is nobody's, since people type passwords there."""
+        directory = self._parts.directory
+        return await directory.known(username) if isinstance(directory, StoreDirectory) else None
+
+
+def facts(context: Context | None) -> audit.RequestFacts:
+    """What the log says of the request, if there is one."""
+    return audit.NO_REQUEST if context is None else context.facts
+
+
+def _client(context: Context) -> Client:
+    agent = next((value for name, value in context.scope["headers"] if name == b"user-agent"), b"")
+    return Client(context.address, agent[:256].decode("latin-1"))

@@ -1,0 +1,187 @@
+"""Puts the parts together from `Settings`: first what needs nobody, then what the store knows of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from asgi_auth.audit import Audit
+from asgi_auth.backends.jwt import JWTBackend
+from asgi_auth.backends.session import SessionBackend
+from asgi_auth.clock import Clock
+from asgi_auth.directory import Directory, StoreDirectory, load_directory
+from asgi_auth.model import UserRow
+from asgi_auth.passwords import PasswordHasher, read_blocklist
+from asgi_auth.sessions.codec import CookieCodec
+from asgi_auth.sessions.cookies import SessionCookies
+from asgi_auth.settings import Settings
+from asgi_auth.stores import Store, open_store
+from asgi_auth.throttle import LoginThrottle
+from asgi_auth.tokens.access import AccessTokens
+from asgi_auth.tokens.grants import Grants, Lifetimes
+from asgi_auth.tokens.keyring import KeyRing
+from asgi_auth.tokens.keys import load_keys
+from asgi_auth.tokens.refresh import RefreshCodec
+from asgi_auth.users import Users
+from asgi_auth.view import View
+
+OnChange = Callable[[UserRow | None, UserRow], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What can be made from the settings alone."""
+
+    settings: Settings
+    clock: Clock
+    audit: Audit
+    store: Store
+    view: View
+    directory: Directory
+    users: Users
+    throttle: LoginThrottle
+    keys: KeyRing
+    tokens: AccessTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Foundation):
+    """Everything. `ring` is the id of the key ring, by which our cookies know each other."""
+
+    ring: str
+    cookies: SessionCookies
+    codec: CookieCodec
+    visitor_codec: CookieCodec
+    session_backend: SessionBackend
+    jwt_backend: JWTBackend
+    grants: Grants
+
+
+def found(settings: Settings, *, clock: Clock, directory: Directory | None, on_change: OnChange) -> Foundation:
+    """Make what needs no answer from the store. Nothing is opened.
+
+    Args:
+        directory: instead of the one that the settings name.
+
+    Raises:
+        ConfigurationError: a setting names something that is not there or cannot be used.
+    """
+    store = open_store(settings.store, timeout=settings.store_timeout)
+    if directory is None:
+        directory = _directory(settings, store)
+    key_text = settings.key_text()
+    return Foundation(
+        settings=settings,
+        clock=clock,
+        audit=Audit(settings.realm, clock=clock),
+        store=store,
+        view=View(store),
+        directory=directory,
+        users=Users(store, directory, user_refresh=settings.user_refresh, on_change=on_change),
+        throttle=LoginThrottle(store, rate=settings.login_rate),
+        keys=KeyRing(
+            store,
+            algorithm=settings.jwt_algorithm,
+            configured=load_keys(key_text, settings.jwt_algorithm) if key_text is not None else (),
+            secrets=settings.secrets,
+            token_lifetime=settings.access_lifetime + settings.jwt_leeway,
+            clock=clock,
+        ),
+        tokens=AccessTokens(
+            issuer=settings.issuer,
+            audience=settings.audience,
+            leeway=settings.jwt_leeway,
+            max_size=settings.jwt_max_size,
+            longest_lifetime=settings.session_lifetime,
+        ),
+    )
+
+
+async def complete(base: Foundation) -> Parts:
+    """Open the store and learn from it what all processes share. Repeatable.
+
+    Raises:
+        ConfigurationError: this cannot be the store, or its keys cannot be read with these secrets.
+        StoreUnavailable: no answer.
+    """
+    settings, store, clock = base.settings, base.store, base.clock
+    await store.open()
+    ring = await store.once("ring", _ring_id(settings, store))
+    signing = settings.secrets or ((await store.once("secret", secrets.token_urlsafe(32))).encode("ascii"),)
+    if "jwt" in settings.backends:
+        await base.keys.open()
+    codec = CookieCodec(ring, signing, salt="asgi-auth session")
+    lifetimes = Lifetimes(
+        access=settings.access_lifetime,
+        refresh=settings.refresh_lifetime,
+        session=settings.session_lifetime,
+        grace=settings.refresh_grace,
+        redelivery=settings.refresh_redelivery,
+        leeway=settings.jwt_leeway,
+    )
+    return Parts(
+        **{name: getattr(base, name) for name in Foundation.__slots__},
+        ring=ring,
+        cookies=SessionCookies(
+            ring,
+            name=settings.session_cookie,
+            same_site=settings.session_samesite,
+            domain=settings.session_domain,
+            path=settings.session_path,
+        ),
+        codec=codec,
+        visitor_codec=CookieCodec(ring, signing, salt="asgi-auth visitor"),
+        session_backend=SessionBackend(codec, base.view),
+        jwt_backend=JWTBackend(base.tokens, base.keys, base.view, clock=clock),
+        grants=Grants(store, base.keys, base.tokens, RefreshCodec(signing), lifetimes, clock=clock),
+    )
+
+
+def risks(settings: Settings) -> list[str]:
+    """What an operator should know of these settings, a sentence each."""
+    found = []
+    if not settings.secret:
+        what = "the keys that sign cookies and tokens" if settings.key_text() is None else "the key that signs cookies"
+        found.append(f"{what} lie in the store in the clear: whoever reads it can log in; set ASGI_AUTH_SECRET")
+    if settings.store.startswith("memory:"):
+        found.append("the store is memory: every restart logs everybody out, and other processes have another one")
+    if settings.insecure_http:
+        found.append("ASGI_AUTH_INSECURE_HTTP sends cookies over plain http: whoever listens on the way can log in")
+    if settings.session_cookie and not settings.session_cookie.lower().startswith(("__host-", "__secure-")):
+        found.append(
+            f"the cookie {settings.session_cookie} has no __Host- prefix: other hosts of the same domain can set it"
+        )
+    if "jwt" in settings.backends and settings.password_grant:
+        found.append(
+            "the password grant is on, which RFC 9700 forbids; ASGI_AUTH_PASSWORD_GRANT=off leaves POST /login for tokens"
+        )
+    if settings.session_lifetime > 400 * 86_400:
+        found.append("browsers keep no cookie for more than 400 days, whatever ASGI_AUTH_SESSION_LIFETIME says")
+    return found
+
+
+def _directory(settings: Settings, store: Store) -> Directory:
+    if settings.users != "store":
+        return load_directory(settings.users)
+    blocklist = settings.password_blocklist
+    return StoreDirectory(
+        store,
+        PasswordHasher(workers=settings.password_workers),
+        minimum=settings.password_min_length,
+        host=settings.realm if settings.url else None,
+        blocklist=read_blocklist(blocklist) if blocklist else frozenset(),
+    )
+
+
+def _ring_id(settings: Settings, store: Store) -> str:
+    """A new ring's id: random, but where a restart forgets it the same again, so that it knows its old cookies."""
+    if store.durable:
+        return secrets.token_hex(4)
+    seed = settings.secrets[-1] if settings.secrets else os.fsencode(Path.cwd())
+    return hashlib.sha256(b"asgi-auth ring id" + seed).hexdigest()[:8]
+
+

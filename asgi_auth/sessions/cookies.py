@@ -1,0 +1,44 @@
+"""Which cookies are ours on this request: names and attributes, by where the request came to. Settings become
+ready-made writers once; a request only chooses."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from asgi_auth.http.cookies import CookieSpec, SetCookie
+
+SameSite = Literal["lax", "strict", "none"]
+
+
+class Pair(NamedTuple):
+    """The session's cookie and that of a visitor's data."""
+
+    session: SetCookie
+    visitor: SetCookie
+    session_name: bytes
+    visitor_name: bytes
+
+
+class SessionCookies:
+    """The two pairs of cookies that one configuration can mean.
+
+    Args:
+        ring: the key ring's id, part of the default name on plain http.
+        name: used as it is; None: `__Host-session` (with a domain or path `__Secure-session`), on plain http
+            `session-<4 hex>`, since cookies know no ports and bare `session` belongs to frameworks.
+    """
+
+    def __init__(
+        self, ring: str, *, name: str | None, same_site: SameSite, domain: str | None, path: str
+    ) -> None:
+        def pair(base: str, secure: bool) -> Pair:
+            names = (base, f"{base}-anonymous")
+            specs = [CookieSpec(one, secure=secure, same_site=same_site, domain=domain, path=path) for one in names]
+            session, visitor = (SetCookie(spec) for spec in specs)
+            return Pair(session, visitor, names[0].encode("ascii"), names[1].encode("ascii"))
+
+        prefixed = "__Secure-session" if domain or path != "/" else "__Host-session"
+        self.secure = pair(name or prefixed, True)
+        self.plain = pair(name or f"session-{ring[:4]}", bool(name) and str(name).startswith("__"))
+        self.hint = (name or "session").encode("ascii")
+        """Part of every name of ours: a Cookie header without it has none of them."""

@@ -1,0 +1,387 @@
+"""Environment -> `Settings`: every setting read once, checked once, ready to use.
+
+A wrong one stops the start with a line that says which, why, and what a right one looks like. No message, `repr` or
+listing holds a secret. How one setting is read and shown stands in `readers`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretBytes, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from asgi_auth import readers
+from asgi_auth.durations import DAY, HOUR, MINUTE, Rate, format_duration, parse_duration
+from asgi_auth.errors import ConfigurationError
+from asgi_auth.http.cookies import CookieSpec, check, keep_problem
+from asgi_auth.http.forwarded import Proxies, hostname, is_loopback
+from asgi_auth.http.guarding import PathRules
+from asgi_auth.model import BackendName
+
+VARIABLES = "ASGI_AUTH_"
+"""What the name of every variable begins with."""
+
+DEFAULT_ISSUER = "asgi-auth"
+
+Algorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
+    "Ed25519", "EdDSA",
+]  # fmt: skip
+
+Seconds = Annotated[float, BeforeValidator(readers.positive)]
+SecondsOrZero = Annotated[float, BeforeValidator(parse_duration)]
+
+_KUBERNETES = (f"{VARIABLES}SERVICE_", f"{VARIABLES}PORT")
+_MAY_BE_EMPTY = frozenset({"prefix", "passive_paths", "trusted_origins", "trusted_proxies"})
+
+
+class Settings(BaseSettings):
+    """All settings. Each is a variable `ASGI_AUTH_…` and a keyword in lower case; the keyword wins.
+
+    Durations are seconds, as a number, a text (`90`, `15m`, `12h`, `30d`) or a `timedelta`; lists are text with commas
+    or any sequence. The environment is read here and now, and nothing else is: no `.env`, no file of secrets.
+
+    Raises:
+        ConfigurationError: a value is wrong, settings contradict one another, or a name is unknown; a line for each.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=VARIABLES,
+        enable_decoding=False,
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+    )
+
+    backends: Annotated[frozenset[BackendName], BeforeValidator(readers.words)] = Field(
+        frozenset({"session", "jwt"}), min_length=1, examples=["session,jwt"]
+    )
+    """Which credentials are accepted."""
+
+    store: Annotated[str, BeforeValidator(readers.store)] = Field(
+        "sqlite:///asgi-auth.sqlite3", examples=["redis://localhost:6379/0"]
+    )
+    """Where sessions, users and keys live, as a URL. May hold a password: `describe` shows it without."""
+
+    store_timeout: Seconds = Field(2.0, examples=["2s"])
+    """The longest a request waits for the store."""
+
+    secret: Annotated[tuple[SecretBytes, ...], BeforeValidator(readers.secrets)] = Field(
+        (), examples=["$(python -c 'import secrets; print(secrets.token_urlsafe(32))')"]
+    )
+    """Signs cookies and encrypts the key ring; newest first. Empty: the ring in the store does both, in the clear."""
+
+    url: Annotated[str | None, BeforeValidator(readers.url)] = Field(None, examples=["https://app.example.com"])
+    """The public address of the app, as an origin. Never guessed from a request."""
+
+    protect: Annotated[PathRules | None, BeforeValidator(readers.path_rules)] = Field(
+        None, examples=["/health=any, /admin/*=admin, /*"]
+    )
+    """Who may enter which path. None: left to the application."""
+
+    users: Annotated[str, BeforeValidator(readers.users)] = Field("store", examples=["myapp.users:directory"])
+    """The user directory: the built-in one, `store`, or `module:name`."""
+
+    user_refresh: SecondsOrZero = Field(5 * MINUTE, examples=["5m"])
+    """How often a directory with `by_id` is asked again about a user in use. 0: never."""
+
+    prefix: Annotated[str, BeforeValidator(readers.prefix)] = Field("/auth", examples=["/auth"])
+    """Where the endpoints answer. Empty: nowhere, the `.well-known` documents included."""
+
+    session_cookie: Annotated[str | None, BeforeValidator(readers.cookie_name)] = Field(
+        None, examples=["__Host-session"]
+    )
+    """The cookie's name, used as it is. None: the safest that the other settings and the request allow."""
+
+    session_samesite: Annotated[Literal["lax", "strict", "none"], BeforeValidator(readers.lower)] = Field(
+        "lax", examples=["lax"]
+    )
+    session_domain: Annotated[str | None, BeforeValidator(readers.cookie_domain)] = Field(
+        None, examples=["example.com"]
+    )
+    session_path: Annotated[str, BeforeValidator(readers.cookie_path)] = Field("/", examples=["/"])
+
+    session_idle: Seconds = Field(24 * HOUR, examples=["24h"])
+    """A session without activity ends after this; in JWT mode `refresh_lifetime` takes its place."""
+
+    session_lifetime: Seconds = Field(30 * DAY, examples=["30d"])
+    """Every session ends after this, whatever happens. No token outlives it."""
+
+    session_limit: int = Field(0, ge=0, examples=["5"])
+    """Sessions per user. 0: any number."""
+
+    session_limit_policy: Annotated[Literal["evict", "refuse"], BeforeValidator(readers.lower)] = Field(
+        "evict", examples=["evict"]
+    )
+    """At the limit the least recently seen session goes (`evict`), or the new one is refused."""
+
+    session_max_size: int = Field(65_536, ge=1, le=16_777_216, examples=["65536"])
+    """Bytes of a session's data."""
+
+    anonymous_idle: Seconds = Field(HOUR, examples=["1h"])
+    """A visitor's data without activity is forgotten after this."""
+
+    passive_paths: Annotated[PathRules | None, BeforeValidator(readers.paths)] = Field(
+        None, examples=["/poll, /notifications/*"]
+    )
+    """Paths whose requests are no activity."""
+
+    insecure_http: bool = Field(False, examples=["true"])
+    """Allow cookies over plain http on any host, for boxes in a LAN."""
+
+    jwt_algorithm: Annotated[Algorithm, BeforeValidator(readers.algorithm)] = Field("ES256", examples=["ES256"])
+    """Signs access tokens. Another one makes a new key, it never re-labels an old one."""
+
+    jwt_key: Annotated[SecretStr | None, BeforeValidator(readers.secret_text)] = Field(
+        None, examples=["$(cat signing-key.pem)"]
+    )
+    """PEM, JWK, JWKS or secrets to sign with, newest first. None: `jwt_key_file`, else the key ring in the store."""
+
+    jwt_key_file: Annotated[Path | None, BeforeValidator(readers.file)] = Field(
+        None, examples=["/run/secrets/signing-key.pem"]
+    )
+
+    jwt_issuer: Annotated[str | None, BeforeValidator(readers.issuer)] = Field(
+        None, examples=["https://app.example.com"]
+    )
+    """The `iss` of access tokens, to the letter; see `issuer`."""
+
+    jwt_audience: Annotated[str | None, BeforeValidator(readers.identifier)] = Field(
+        None, examples=["https://api.example.com"]
+    )
+    """The `aud` of access tokens; see `audience`."""
+
+    jwt_leeway: SecondsOrZero = Field(30.0, le=10 * MINUTE, examples=["30s"])
+    """By how much clocks may differ."""
+
+    jwt_max_size: int = Field(8192, ge=1024, le=65_536, examples=["8192"])
+    """Bytes of the longest token looked at."""
+
+    access_lifetime: Seconds = Field(10 * MINUTE, examples=["10m"])
+    refresh_lifetime: Seconds = Field(30 * DAY, examples=["30d"])
+
+    refresh_grace: SecondsOrZero = Field(10.0, examples=["10s"])
+    """A refresh token is still answered so long after its successor was seen."""
+
+    refresh_redelivery: SecondsOrZero = Field(HOUR, examples=["1h"])
+    """The longest that a successor which nobody has used yet is given again. This and the grace 0: strict rotation."""
+
+    password_grant: bool = Field(True, examples=["off"])
+    """Whether `/token` takes passwords, which RFC 9700 §2.4 forbids and Swagger UI needs."""
+
+    login_rate: Annotated[Rate, BeforeValidator(Rate.parse)] = Field(Rate(10, MINUTE), examples=["10/minute"])
+    """Failed logins per name and client address; ten times that per address."""
+
+    password_min_length: int = Field(15, ge=8, le=64, examples=["15"])
+    """Characters: 15, with a second factor 8, and 64 are always allowed (NIST SP 800-63B-4 §3.1.1.2)."""
+
+    password_blocklist: Annotated[Path | None, BeforeValidator(readers.file)] = Field(
+        None, examples=["/etc/asgi-auth/blocklist.txt"]
+    )
+    """A file of passwords that nobody may choose, one a line, besides the built-in list."""
+
+    password_workers: int = Field(2, ge=1, le=64, examples=["2"])
+    """Threads that hash passwords; each hash takes 64 MiB while it is made."""
+
+    fresh: Seconds = Field(15 * MINUTE, examples=["15m"])
+    """How recent a login must be to end other sessions."""
+
+    trusted_origins: Annotated[frozenset[bytes], BeforeValidator(readers.origins)] = Field(
+        frozenset(), examples=["https://www.example.com, https://admin.example.com:8443"]
+    )
+    """Other origins whose pages may send unsafe requests with a cookie, as browsers write them."""
+
+    trusted_proxies: Annotated[Proxies, BeforeValidator(readers.proxies)] = Field(
+        Proxies(), examples=["10.0.0.0/8, unix"]
+    )
+    """Whose `X-Forwarded-*` and `Forwarded` headers are believed."""
+
+    def __init__(self, **values: Any) -> None:
+        problems = [*_unknown_keywords(values), *_unknown_variables(os.environ)]
+        try:
+            super().__init__(**{name: value for name, value in values.items() if name in type(self).model_fields})
+        except ValidationError as error:
+            problems += [_problem(str(one["loc"][0]), _what(one)) for one in error.errors(include_url=False)]
+        else:
+            problems += [_problem(name, text) for name, text in _contradictions(self)]
+        if problems:
+            # Outside the handler: what pydantic raised holds the values, and must not travel along as the context.
+            raise ConfigurationError("\n".join(dict.fromkeys(problems)))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keywords, then the environment, and nothing that merely lies about in the working directory."""
+        return init_settings, env_settings
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _means_something(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse an empty text: what `$NOT_SET` became must not quietly open `PROTECT` or drop `JWT_KEY`."""
+        return value if info.field_name in _MAY_BE_EMPTY else readers.not_empty(value)
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` of our access tokens: `jwt_issuer`, else `url`, else `asgi-auth`."""
+        return self.jwt_issuer or self.url or DEFAULT_ISSUER
+
+    @property
+    def audience(self) -> str:
+        """The `aud` of our access tokens: `jwt_audience`, else the issuer."""
+        return self.jwt_audience or self.issuer
+
+    @property
+    def host(self) -> bytes | None:
+        """The `Host` that browsers send to `url`, or None."""
+        return self.url.partition("://")[2].encode("ascii") if self.url else None
+
+    @property
+    def realm(self) -> str:
+        """What challenges name: the host of `url`, else `asgi-auth`."""
+        return hostname(self.host) if self.host else DEFAULT_ISSUER
+
+    @property
+    def own_origins(self) -> frozenset[bytes]:
+        """The origin of `url`, if there is one, as `trusted_origins` has them."""
+        return frozenset({self.url.encode("ascii")} if self.url else ())
+
+    @property
+    def signing_secrets(self) -> tuple[bytes, ...]:
+        """The bytes of `secret`, newest first. Not to be shown."""
+        return tuple(one.get_secret_value() for one in self.secret)
+
+    def key_text(self) -> str | None:
+        """`jwt_key`, or what is in `jwt_key_file`; None: neither is set. Not to be shown.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or is empty.
+        """
+        return self.jwt_key.get_secret_value() if self.jwt_key else self._read("jwt_key_file")
+
+    def blocklist_text(self) -> str | None:
+        """What is in `password_blocklist`, or None.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or is empty.
+        """
+        return self._read("password_blocklist")
+
+    def describe(self, *, changed: bool = False) -> dict[str, str]:
+        """Every variable with its value as text, fit to be shown: secrets as `set (2)`, the store without its password.
+
+        Args:
+            changed: only those that the environment or a keyword has set.
+        """
+        names = [name for name in type(self).model_fields if not changed or name in self.model_fields_set]
+        texts = {VARIABLES + name.upper(): readers.shown(getattr(self, name)) for name in names}
+        store = f"{VARIABLES}STORE"
+        return texts | ({store: readers.without_password(self.store)} if store in texts else {})
+
+    def __repr_args__(self) -> Iterator[tuple[str, str]]:
+        for variable, text in self.describe(changed=True).items():
+            yield variable.removeprefix(VARIABLES).lower(), text
+
+    def _read(self, name: str) -> str | None:
+        path: Path | None = getattr(self, name)
+        if path is None:
+            return None
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            text = ""
+        except OSError as error:
+            raise ConfigurationError(_problem(name, f"the file cannot be read: {error.strerror}")) from error
+        if not text.strip():
+            raise ConfigurationError(_problem(name, "the file holds no text in UTF-8"))
+        return text
+
+
+def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Settings that are right alone and wrong together: the name to blame, and why."""
+    given = settings.model_fields_set
+    for name in ("session_idle", "access_lifetime", "refresh_lifetime"):
+        # A default that SESSION_LIFETIME cuts short is no mistake; a value that somebody chose is.
+        if name in given and getattr(settings, name) > settings.session_lifetime:
+            most = format_duration(settings.session_lifetime)
+            yield name, f"is longer than {VARIABLES}SESSION_LIFETIME ({most}), which ends every session"
+    if settings.jwt_key is not None and settings.jwt_key_file is not None:
+        yield "jwt_key", f"is set, and {VARIABLES}JWT_KEY_FILE too: keep one of them"
+    yield from _cookie_contradictions(settings)
+
+
+def _cookie_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    https = settings.url is not None and settings.url.startswith("https:")
+    plain = not https and (settings.url is not None or settings.insecure_http)
+    prefixed = "__Secure-session" if settings.session_domain or settings.session_path != "/" else "__Host-session"
+    spec = CookieSpec(
+        settings.session_cookie or ("session" if plain else prefixed),
+        secure=not plain,
+        same_site=settings.session_samesite,
+        domain=settings.session_domain,
+        path=settings.session_path,
+    )
+    if plain and spec.same_site == "none":
+        why = "is none, which browsers take from https only"
+        yield "session_samesite", f"{why}: set {VARIABLES}URL to an https address, without {VARIABLES}INSECURE_HTTP"
+    elif problem := check(spec):
+        yield "session_cookie", problem
+    if settings.host is not None and keep_problem(
+        spec, scheme="https" if https else "http", host=settings.host, loopback=is_loopback(settings.host)
+    ):
+        yield "session_domain", f"{VARIABLES}URL is not within it, so every browser would drop the cookie"
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """Variables of ours that do not exist, and those that are there twice (case does not count)."""
+    known = {VARIABLES + name.upper() for name in Settings.model_fields}
+    seen: dict[str, str] = {}
+    for spelled in environ:
+        name = spelled.upper()
+        if name in known and name in seen:
+            yield f"{seen[name]} and {spelled} are the same setting: keep one of them"
+        elif name.startswith(VARIABLES) and name not in known and not name.startswith(_KUBERNETES):
+            yield _unknown(spelled, name.removeprefix(VARIABLES))
+        seen[name] = spelled
+
+
+def _unknown_keywords(values: Mapping[str, Any]) -> Iterator[str]:
+    for name in values:
+        if name not in Settings.model_fields:
+            yield _unknown(name, name.upper())
+
+
+def _unknown(spelled: str, name: str) -> str:
+    spelled = spelled.encode("unicode_escape").decode("ascii")
+    near = get_close_matches(name, [known.upper() for known in Settings.model_fields], n=1)
+    if not near:
+        return f"{spelled}: there is no such setting: remove it"
+    right = VARIABLES + near[0]
+    return f"{spelled}: there is no such setting; is {right} meant? Valid: {right}={_example(near[0].lower())}"
+
+
+def _problem(name: str, what: str) -> str:
+    variable = VARIABLES + name.upper()
+    return f"{variable}: {what}. Valid: {variable}={_example(name)}"
+
+
+def _what(error: Mapping[str, Any]) -> str:
+    """What a reader of ours, or pydantic itself, said of a value; neither repeats what may be secret."""
+    raised = error.get("ctx", {}).get("error")
+    return str(raised or error["msg"]).removeprefix("Input ")
+
+
+def _example(name: str) -> str:
+    text = str((Settings.model_fields[name].examples or [""])[0])
+    return f'"{text}"' if " " in text else text

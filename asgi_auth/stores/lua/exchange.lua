@@ -1,0 +1,50 @@
+#!lua
+-- ARGV: sid, generation, digest, client_id, scope, revision, nonce, next digest, idle, token lifetime, grace, redelivery.
+local sid, generation, digest, client, scope, revision = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local nonce, next_digest, idle = ARGV[10], ARGV[11], tonumber(ARGV[12])
+local token_lifetime, grace, redelivery = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local key = P .. 's:' .. sid
+
+local r, why = mend(sid)
+local current = r and tonumber(r.generation)
+if not r or why or not current then
+  return { 'ended' }
+elseif r.client_id ~= client then
+  return { 'mismatch' }
+elseif r.user and user(r.user).revision ~= revision then
+  return { 'changed' }
+end
+
+local function done(outcome, made_by)
+  local till = math.min(NOW + token_lifetime, tonumber(r.expires_at))
+  tokens_live(key, till)
+  if r.user then
+    tokens_live(P .. 'u:' .. r.user, till)
+  end
+  sweep()
+  return { outcome, made_by, loaded(sid, r) }
+end
+
+if generation == current and digest == r.token_digest then
+  redis.call('HDEL', key, 'confirmed_at')
+  redis.call('HSET', key, 'generation', current + 1, 'token_digest', next_digest, 'previous_token_digest', digest,
+    'nonce', nonce, 'asked', scope, 'made_at', text(NOW), 'seen_at', text(NOW))
+  move(sid, r, idle)
+  return done('made', nonce)
+end
+
+if generation == current - 1 and digest == r.previous_token_digest then
+  if r.nonce == nonce and r.token_digest == next_digest then -- this very call, asked again
+    return done('made', nonce)
+  end
+  local seen = math.min(tonumber(r.made_at) + redelivery, tonumber(r.confirmed_at) or math.huge)
+  if NOW < seen + grace then
+    if r.asked ~= scope then
+      return { 'scope' }
+    end
+    return done('repeated', r.nonce)
+  end
+end
+
+bury(sid, r, 'reuse')
+return { 'reused' }

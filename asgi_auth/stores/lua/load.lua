@@ -1,0 +1,9 @@
+#!lua flags=no-writes
+-- ARGV: sid. Writes nothing, so a server that is full still answers; what cannot be read the caller ends.
+local r, why = find(ARGV[4])
+if not r then
+  return nil
+elseif why then
+  return { 'ended', why, r.user or '', r.ended and '' or text(NOW) }
+end
+return loaded(ARGV[4], r)

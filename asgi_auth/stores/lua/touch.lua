@@ -1,0 +1,9 @@
+#!lua
+-- ARGV: sids. Those that live were seen now; none is brought back.
+for i = 4, #ARGV do
+  local r, why = mend(ARGV[i])
+  if r and not why then
+    redis.call('HSET', P .. 's:' .. ARGV[i], 'seen_at', text(NOW))
+    move(ARGV[i], r, tonumber(r.idle))
+  end
+end

@@ -1,0 +1,219 @@
+"""Refresh tokens and the pairs they come in: made at login, exchanged at each refresh (RFC 6749 §6, RFC 9700 §4.14.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from asgi_auth.clock import Clock
+from asgi_auth.errors import InvalidGrant, InvalidScope, StoreUnavailable
+from asgi_auth.model import Client, Grant, Session, UserRow, scope_text, scope_tokens
+from asgi_auth.secret import digest, new_secret
+from asgi_auth.stores import Loaded, NewGrant, NewSession, Store, Windows, new_sid
+from asgi_auth.tokens.access import AccessTokens
+from asgi_auth.tokens.keyring import KeyRing
+from asgi_auth.tokens.refresh import RefreshCodec, RefreshToken, successor
+
+DEFAULT_CLIENT = "asgi-auth"
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a client gets (RFC 6749 §5.1). `expires_in` in seconds; `scope` space-separated."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    scope: str
+    session: Session
+
+    def public(self) -> dict[str, str | int]:
+        return {
+            "access_token": self.access_token,
+            "token_type": "Bearer",
+            "expires_in": self.expires_in,
+            "refresh_token": self.refresh_token,
+            "scope": self.scope,
+        }
+
+    def __repr__(self) -> str:
+        return f"<TokenPair of session {self.session.id}>"
+
+
+class Lifetimes(NamedTuple):
+    """Seconds: see the settings of these names. `leeway` is added to how long a token may be accepted."""
+
+    access: float
+    refresh: float
+    session: float
+    grace: float
+    redelivery: float
+    leeway: float
+
+
+class Reuse(InvalidGrant):
+    """A refresh token came back long after its successor was in use. Its session has ended."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        super().__init__()
+        self.loaded = loaded
+
+
+class Grants:
+    """Makes token pairs and exchanges refresh tokens. The user's row comes from whoever calls."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: KeyRing,
+        tokens: AccessTokens,
+        codec: RefreshCodec,
+        lifetimes: Lifetimes,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._tokens = tokens
+        self._codec = codec
+        self._lifetimes = lifetimes
+        self._clock = clock
+
+    def prepare(
+        self, row: UserRow, *, client_id: str, asked: frozenset[str] | None, client: Client, amr: tuple[str, ...]
+    ) -> tuple[NewSession, str]:
+        """A session in JWT mode for the store to make, and its first refresh token.
+
+        Raises:
+            InvalidScope: the user has not all that was asked.
+        """
+        if asked is not None and not asked <= row.scopes:
+            raise InvalidScope
+        sid, secret = new_sid(), new_secret()
+        grant = NewGrant(
+            client_id=client_id,
+            granted=None if asked is None else scope_text(asked),
+            digest=digest(secret),
+            token_lifetime=self._lifetimes.access + self._lifetimes.leeway,
+        )
+        new = NewSession(
+            sid=sid,
+            user_id=row.id,
+            backend="jwt",
+            idle=self._lifetimes.refresh,
+            lifetime=self._lifetimes.session,
+            amr=amr,
+            client=client,
+            grant=grant,
+        )
+        return new, self._codec.encode(sid, 1, secret)
+
+    async def pair(self, loaded: Loaded, refresh_token: str, *, generation: int, scopes: Collection[str]) -> TokenPair:
+        """A refresh token and a fresh access token of the same generation."""
+        assert loaded.user is not None and loaded.record.grant is not None
+        scope = scope_text(scopes)
+        now = self._clock()
+        lifetime = min(self._lifetimes.access, loaded.remaining)
+        access_token = self._tokens.issue(
+            await self._keys.signing_key(),
+            subject=loaded.user.id,
+            session_id=loaded.record.sid,
+            generation=generation,
+            client_id=loaded.record.grant.client_id,
+            scope=scope,
+            auth_time=loaded.record.authenticated_at,
+            amr=tuple(loaded.record.amr),
+            revision=loaded.user.revision,
+            now=now,
+            lifetime=lifetime,
+        )
+        return TokenPair(access_token, refresh_token, int(lifetime), scope, loaded.record.public())
+
+    async def refresh(
+        self,
+        refresh_token: str,
+        *,
+        client_id: str,
+        asked: frozenset[str] | None,
+        current: Callable[[UserRow], Awaitable[UserRow | None]],
+    ) -> TokenPair:
+        """Exchange a refresh token for a pair. `current` asks the user directory again; None: the user is gone.
+
+        Until its successor has been seen, and the grace longer, a token gives that same successor again.
+
+        Raises:
+            InvalidGrant: unknown, expired or used; `Reuse` if that has just ended the session.
+            InvalidScope: more was asked than granted, or something else than the first time.
+            StoreUnavailable: nothing is known to have changed; repeat.
+        """
+        named = self._decode(refresh_token)
+        if named is None:
+            raise InvalidGrant
+        for _ in range(_ATTEMPTS):
+            loaded = await self._store.load(named.sid)
+            row = await self._owner(loaded, current)
+            assert isinstance(loaded, Loaded) and loaded.record.grant is not None
+            scopes = _allowed(loaded.record.grant, row, asked)
+            nonce = new_secret()
+            done = await self._store.exchange(
+                named.sid,
+                generation=named.generation,
+                digest=digest(named.secret),
+                client_id=client_id,
+                scope=scope_text(asked or ()),
+                revision=row.revision,
+                nonce=nonce,
+                next_digest=digest(successor(refresh_token, nonce)),
+                windows=self._windows(),
+            )
+            if done.outcome == "changed":
+                continue
+            if done.outcome == "reused":
+                raise Reuse(loaded)
+            if done.outcome == "scope":
+                raise InvalidScope("This refresh token was used with another scope")
+            if done.loaded is None:
+                raise InvalidGrant
+            generation = named.generation + 1
+            text = self._codec.encode(named.sid, generation, successor(refresh_token, done.nonce))
+            return await self.pair(done.loaded, text, generation=generation, scopes=scopes)
+        raise StoreUnavailable("the user kept changing while a refresh token was exchanged")
+
+    def session_of(self, refresh_token: str) -> str | None:
+        """The session that a refresh token of ours names, whether it is good or used."""
+        named = self._decode(refresh_token)
+        return None if named is None else named.sid
+
+    def _decode(self, refresh_token: str) -> RefreshToken | None:
+        return self._codec.decode(refresh_token.encode()) if refresh_token.isascii() else None
+
+    async def _owner(self, loaded: object, current: Callable[[UserRow], Awaitable[UserRow | None]]) -> UserRow:
+        if not isinstance(loaded, Loaded) or loaded.user is None or loaded.record.grant is None:
+            raise InvalidGrant
+        row = await current(loaded.user)
+        if row is None:
+            raise InvalidGrant
+        return row
+
+    def _windows(self) -> Windows:
+        return Windows(
+            idle=self._lifetimes.refresh,
+            token_lifetime=self._lifetimes.access + self._lifetimes.leeway,
+            grace=self._lifetimes.grace,
+            redelivery=self._lifetimes.redelivery,
+        )
+
+
+def _allowed(grant: Grant, row: UserRow, asked: frozenset[str] | None) -> frozenset[str]:
+    """What was granted ∩ what the user has now ∩ what was asked.
+
+    Raises:
+        InvalidScope: more was asked than was granted (RFC 6749 §6).
+    """
+    granted = row.scopes if grant.granted is None else scope_tokens(grant.granted)
+    if asked is not None and not asked <= granted:
+        raise InvalidScope
+    return granted & row.scopes & (granted if asked is None else asked)

@@ -1,0 +1,425 @@
+"""Compact JWS (RFC 7515), read strictly: a token's bytes in, a payload out whose signature is right.
+
+The algorithm comes from the key; the header's is only ever compared with it. Keys are checked and prepared once, before
+any arithmetic. Knows no claim and no clock.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt import algorithms
+
+from asgi_auth.errors import AuthError, InvalidToken
+
+MAX_SIZE = 8192
+"""Bytes of the longest token looked at, unless told otherwise."""
+
+MAX_DEPTH = 16
+_MAX_KID = 128
+_REFUSED = frozenset({"cty", "zip", "crit", "b64", "jku", "jwk", "x5u", "x5c"})
+_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+_PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ()}
+
+# The y coordinates of the eight points of low order on edwards25519: whoever has such a "key" signs for nobody, and for
+# everybody. The last two are the roots of d·y⁴ + 2y² = 1.
+_P25519 = 2**255 - 19
+_Y8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
+_LOW_ORDER = frozenset({0, 1, _P25519 - 1, _Y8, _P25519 - _Y8})
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no name in a token may hold: control characters and lone surrogates."""
+
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+
+# Asymmetric keys and certificates: PEM, SSH, JWK; and DER, by the OIDs of RSA, RSA-PSS, EC and Ed25519, or as PKCS #1.
+_KEY_TEXT = re.compile(rb"-----\s*(?:begin|end)\b|ssh-(?:rsa|ed25519)|ecdsa-sha2-|\"kty\"", re.IGNORECASE)
+_KEY_DER = re.compile(
+    rb"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01[\x01\x0a]|\x06\x07\x2a\x86\x48\xce\x3d\x02\x01|\x30\x05\x06\x03\x2b\x65\x70"
+    rb"|\A\x30\x82..\x02\x82..\x00",
+    re.DOTALL,
+)
+_POINT_SIZES: Mapping[int, ec.EllipticCurve] = {65: ec.SECP256R1(), 97: ec.SECP384R1(), 133: ec.SECP521R1()}
+_WRAPPING = re.compile(rb"[\s\"']+|\\n|\xef\xbb\xbf")
+
+
+class InvalidKey(AuthError, ValueError):
+    """A key that must not be used. The text says why, and holds nothing of the key."""
+
+
+class Algorithm(NamedTuple):
+    """One `alg`. `size`: bytes of the shortest secret (oct) or of a coordinate (EC, OKP)."""
+
+    kty: str
+    crv: str
+    size: int
+    scheme: algorithms.Algorithm
+
+
+_HMAC, _RSA, _PSS, _EC = (
+    algorithms.HMACAlgorithm,
+    algorithms.RSAAlgorithm,
+    algorithms.RSAPSSAlgorithm,
+    algorithms.ECAlgorithm,
+)
+
+ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
+    {
+        "HS256": Algorithm("oct", "", 32, _HMAC(_HMAC.SHA256)),
+        "HS384": Algorithm("oct", "", 48, _HMAC(_HMAC.SHA384)),
+        "HS512": Algorithm("oct", "", 64, _HMAC(_HMAC.SHA512)),
+        "RS256": Algorithm("RSA", "", 0, _RSA(_RSA.SHA256)),
+        "RS384": Algorithm("RSA", "", 0, _RSA(_RSA.SHA384)),
+        "RS512": Algorithm("RSA", "", 0, _RSA(_RSA.SHA512)),
+        "PS256": Algorithm("RSA", "", 0, _PSS(_PSS.SHA256)),
+        "PS384": Algorithm("RSA", "", 0, _PSS(_PSS.SHA384)),
+        "PS512": Algorithm("RSA", "", 0, _PSS(_PSS.SHA512)),
+        "ES256": Algorithm("EC", "P-256", 32, _EC(_EC.SHA256, ec.SECP256R1)),
+        "ES384": Algorithm("EC", "P-384", 48, _EC(_EC.SHA384, ec.SECP384R1)),
+        "ES512": Algorithm("EC", "P-521", 66, _EC(_EC.SHA512, ec.SECP521R1)),
+        "Ed25519": Algorithm("OKP", "Ed25519", 32, algorithms.OKPAlgorithm()),
+        "EdDSA": Algorithm("OKP", "Ed25519", 32, algorithms.OKPAlgorithm()),
+    }
+)
+
+_CURVES: Mapping[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Compact:
+    """A token taken apart, its signature not yet looked at."""
+
+    header: Mapping[str, Any]
+    payload: bytes
+    signing_input: bytes
+    signature: bytes
+
+
+def encode_base64url(raw: bytes) -> str:
+    """Base64url without padding (RFC 7515 §2)."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def decode_base64url(text: bytes) -> bytes:
+    """The bytes of which this is the one spelling.
+
+    Raises:
+        ValueError: padding, a foreign character, spare bits: anything that `encode_base64url` does not write.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(text + b"==")
+    except binascii.Error:
+        raise ValueError("not base64url") from None
+    # The decoder skips what it does not know; writing it again is the whole test.
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != text:
+        raise ValueError("not canonical base64url")
+    return raw
+
+
+def strict_json(raw: bytes) -> Any:
+    """JSON that every parser reads alike (RFC 8259 with the hardening of RFC 8725 §2.4).
+
+    Raises:
+        ValueError: not UTF-8, a BOM, a member twice, NaN or Infinity, a number of more than 20 digits, a lone
+            surrogate, more than 16 levels. Its text holds nothing of the input.
+    """
+    try:
+        text = raw.decode("utf-8")
+        if _too_deep(text):
+            raise ValueError
+        value = _DECODER.decode(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone surrogate
+    except ValueError:
+        raise ValueError("not strict JSON") from None
+    return value
+
+
+def _too_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for found in _STRING_OR_BRACKET.finditer(text):
+        first = found[0][0]
+        if first in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif first in "]}":
+            depth -= 1
+    return False
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20:
+        raise ValueError
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant
+)
+
+
+def parse(token: bytes, *, max_size: int = MAX_SIZE) -> Compact:
+    """Take a compact JWS apart; form and header are right afterwards, the signature is not looked at.
+
+    Args:
+        max_size: bytes; a longer token is refused before anything is split or decoded.
+
+    Raises:
+        InvalidToken: not three canonical base64url segments, or a header that breaks a rule.
+    """
+    head, payload, signature = _segments(token, max_size)
+    header = _header(head)
+    try:
+        return Compact(
+            header, decode_base64url(payload), token[: len(head) + 1 + len(payload)], decode_base64url(signature)
+        )
+    except ValueError:
+        raise InvalidToken from None
+
+
+def kid_of(token: bytes, max_size: int = MAX_SIZE) -> str | None:
+    """Which key a token claims to be signed with, for a look-up that may need I/O. None: it is refused in any case."""
+    try:
+        kid = _header(_segments(token, max_size)[0]).get("kid")
+    except InvalidToken:
+        return None
+    return kid if isinstance(kid, str) else None
+
+
+def _segments(token: bytes, max_size: int) -> list[bytes]:
+    if not isinstance(token, bytes) or len(token) > max_size or token.count(b".") != 2:
+        raise InvalidToken
+    return token.split(b".")
+
+
+def _header(segment: bytes) -> dict[str, Any]:
+    """RFC 7515 §4.1, without all that would bring in another key, another encoding or another meaning."""
+    try:
+        header = strict_json(decode_base64url(segment))
+    except ValueError:
+        raise InvalidToken from None
+    if (
+        not isinstance(header, dict)
+        or not isinstance(header.get("alg"), str)
+        or not isinstance(header.get("typ", ""), str)
+        or ("kid" in header and not is_kid(header["kid"]))
+        or not _REFUSED.isdisjoint(header)
+    ):
+        raise InvalidToken
+    return header
+
+
+def is_kid(kid: object) -> bool:
+    """Whether a key may have this name: 1 to 128 bytes, no control characters."""
+    return isinstance(kid, str) and not CONTROL.search(kid) and 0 < len(kid.encode("utf-8")) <= _MAX_KID
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerifyingKey:
+    """A key that was found good, prepared once.
+
+    Attributes:
+        kid: empty if the key has no name.
+        algorithm: the one that it is for.
+        public: the public JWK; None for a secret.
+    """
+
+    kid: str
+    algorithm: str
+    public: Mapping[str, str] | None
+    _names: tuple[str, ...]
+    _key: Any = field(repr=False)
+
+    @classmethod
+    def from_jwk(cls, jwk: Mapping[str, Any], *, own: bool = False) -> VerifyingKey:
+        """Check a JWK (RFC 7517, RFC 7518 §6, RFC 8037) and prepare it. Members that are not known are ignored.
+
+        Its algorithm is its `alg`, or the only one that its curve has (Ed25519 answers to EdDSA, its older name, too).
+
+        Args:
+            own: the key is ours, so that it may be a private one, of which the public half is used.
+
+        Raises:
+            InvalidKey: malformed, weak, made for something else, or of no single algorithm.
+        """
+        _check_purpose(jwk, own=own)
+        names = _algorithm_names(jwk)
+        algorithm = ALGORITHMS[names[0]]
+        try:
+            key = _READERS[algorithm.kty](jwk, algorithm)
+        except InvalidKey:
+            raise
+        except (ValueError, UnsupportedAlgorithm):
+            # What cryptography says of a bad key may hold members of it.
+            raise InvalidKey(f"this {algorithm.kty} key is not well-formed") from None
+        public = None
+        if algorithm.kty != "oct":
+            public = {"kty": algorithm.kty, **{name: jwk[name] for name in _PUBLIC[algorithm.kty]}}
+            public |= {"alg": names[0], "use": "sig"} | ({"kid": jwk["kid"]} if "kid" in jwk else {})
+        return cls(jwk.get("kid", ""), names[0], public, names, key)
+
+    def verify(self, compact: Compact) -> None:
+        """Check a token's signature.
+
+        Raises:
+            InvalidToken: another algorithm, or the signature is wrong.
+        """
+        scheme = ALGORITHMS[self.algorithm].scheme
+        if compact.header["alg"] not in self._names or not scheme.verify(
+            compact.signing_input, self._key, compact.signature
+        ):
+            raise InvalidToken
+
+
+def verify_jws(token: bytes, jwk: Mapping[str, Any]) -> bytes:
+    """Verify a compact JWS with one key of your own choice and return its payload (RFC 7515 §5.2).
+
+    Form, header, key and signature are held to the same rules as access tokens; `typ` and claims are not looked at.
+
+    Args:
+        token: at most 8,192 bytes.
+        jwk: the key as a JWK: `alg` decides what it may verify; RSA keys and secrets must have one.
+
+    Raises:
+        InvalidToken: the token or the key is refused; which of the two is not said.
+    """
+    compact = parse(token)
+    try:
+        key = VerifyingKey.from_jwk(jwk, own=True)
+    except InvalidKey:
+        raise InvalidToken from None
+    key.verify(compact)
+    return compact.payload
+
+
+def _check_purpose(jwk: object, *, own: bool) -> None:
+    if not isinstance(jwk, Mapping) or not all(isinstance(name, str) for name in jwk):
+        raise InvalidKey("a JWK is a JSON object")
+    if "kid" in jwk and not is_kid(jwk["kid"]):
+        raise InvalidKey("a kid is a text of 1 to 128 bytes without control characters")
+    if jwk.get("use", "sig") != "sig":
+        raise InvalidKey('this key is not for signatures: its "use" is not "sig"')
+    ops = jwk.get("key_ops", ["verify"])
+    if not isinstance(ops, list) or not ("verify" in ops or "sign" in ops):
+        raise InvalidKey('this key is not for signatures: its "key_ops" have neither "sign" nor "verify"')
+    if not own and not _PRIVATE.isdisjoint(jwk):
+        raise InvalidKey("a private key is published: whoever can read it can sign with it")
+
+
+def _algorithm_names(jwk: Mapping[str, Any]) -> tuple[str, ...]:
+    kty, crv = jwk.get("kty"), jwk.get("crv")
+    names: tuple[str, ...]
+    if "alg" in jwk:
+        alg = jwk["alg"]
+        names = (alg,) if isinstance(alg, str) and alg in ALGORITHMS else ()
+    elif kty in ("EC", "OKP"):
+        names = tuple(name for name, known in ALGORITHMS.items() if known.crv == crv)
+    else:
+        raise InvalidKey('an RSA key or a secret names its algorithm: give the JWK an "alg"')
+    if not names or ALGORITHMS[names[0]].kty != kty or (ALGORITHMS[names[0]].crv or crv) != crv:
+        raise InvalidKey(f'key type, curve and "alg" do not fit; algorithms are {", ".join(ALGORITHMS)}')
+    return names
+
+
+def _octets(jwk: Mapping[str, Any], name: str, most: int) -> bytes:
+    text = jwk.get(name)
+    if not isinstance(text, str) or len(text) > most * 4 // 3 + 2:
+        raise ValueError
+    return decode_base64url(text.encode("ascii"))
+
+
+def _read_rsa(jwk: Mapping[str, Any], algorithm: Algorithm) -> rsa.RSAPublicKey:
+    n, e = _octets(jwk, "n", 1024), _octets(jwk, "e", 8)
+    if not 2048 <= int.from_bytes(n, "big").bit_length() <= 4096:
+        raise InvalidKey("RSA keys have 2048 to 4096 bits (RFC 7518 §3.3)")
+    if n[0] == 0 or n[-1] % 2 == 0 or e != b"\x01\x00\x01":
+        raise InvalidKey("this RSA key is not well-formed: an odd modulus and the exponent 65537 are expected")
+    return rsa.RSAPublicNumbers(65537, int.from_bytes(n, "big")).public_key()
+
+
+def _read_ec(jwk: Mapping[str, Any], algorithm: Algorithm) -> ec.EllipticCurvePublicKey:
+    x, y = _octets(jwk, "x", algorithm.size), _octets(jwk, "y", algorithm.size)
+    if not len(x) == len(y) == algorithm.size:
+        raise ValueError
+    numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), _CURVES[algorithm.crv])
+    return numbers.public_key()  # fails for a point that is not on the curve
+
+
+def _read_okp(jwk: Mapping[str, Any], algorithm: Algorithm) -> ed25519.Ed25519PublicKey:
+    x = _octets(jwk, "x", algorithm.size)
+    y = int.from_bytes(x, "little") % 2**255
+    if len(x) != algorithm.size or y >= _P25519 or y in _LOW_ORDER:
+        raise ValueError
+    return ed25519.Ed25519PublicKey.from_public_bytes(x)
+
+
+def _read_oct(jwk: Mapping[str, Any], algorithm: Algorithm) -> bytes:
+    secret = _octets(jwk, "k", 65536)
+    if len(secret) < algorithm.size:
+        raise InvalidKey(f"a secret is at least as long as the hash, {algorithm.size} bytes here (RFC 7518 §3.2)")
+    if is_key_material(secret):
+        raise InvalidKey("this secret is a spelling of an asymmetric key or certificate, which others may know")
+    return secret
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], Algorithm], Any]] = {
+    "RSA": _read_rsa,
+    "EC": _read_ec,
+    "OKP": _read_okp,
+    "oct": _read_oct,
+}
+
+
+def is_key_material(secret: bytes) -> bool:
+    """Whether a would-be HMAC secret is an asymmetric key or a certificate: PEM, DER, JWK, SSH or an EC point, whole or
+    cut, also in base64 or hex. (A lone coordinate or modulus looks like any random text.)"""
+    spellings = [secret]
+    packed = _WRAPPING.sub(b"", secret).translate(bytes.maketrans(b"-_", b"+/"))
+    if re.fullmatch(rb"[A-Za-z0-9+/]+=*", packed):
+        body = packed.rstrip(b"=")
+        body = body[:-1] if len(body) % 4 == 1 else body
+        spellings.append(base64.b64decode(body + b"==="[: -len(body) % 4]))
+    if re.fullmatch(rb"(?:[0-9A-Fa-f]{2})+", packed):
+        spellings.append(bytes.fromhex(packed.decode("ascii")))
+    return any(_KEY_TEXT.search(raw) or _KEY_DER.search(raw) or _is_point(raw) for raw in spellings)
+
+
+def _is_point(raw: bytes) -> bool:
+    if len(raw) not in _POINT_SIZES or raw[0] != 4:
+        return False
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(_POINT_SIZES[len(raw)], raw)
+    except ValueError:
+        return False
+    return True

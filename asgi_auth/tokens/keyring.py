@@ -1,0 +1,142 @@
+"""The keys of this process: those of the configuration, or of the ring that the store keeps for all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio.to_thread
+
+from asgi_auth.clock import Clock
+from asgi_auth.errors import ConfigurationError, StoreUnavailable
+from asgi_auth.stores import Store
+from asgi_auth.tokens.jose import VerifyingKey
+from asgi_auth.tokens.keys import SigningKey, newest_signing
+from asgi_auth.tokens.ring import Ring, RingKey
+
+LEARN_INTERVAL = 1.0
+"""Seconds between two questions to the store about keys that nobody here knows."""
+
+_ATTEMPTS = 10
+
+
+class KeyRing:
+    """Signs with the newest key, verifies with any that can still have signed a living token.
+
+    Args:
+        configured: the keys of `JWT_KEY`, newest first; with any of them the store is not asked.
+        secrets: `SECRET`, newest first, under which the store's keys are sealed.
+        token_lifetime: seconds for which a retired key is kept: as long as a token signed by it can live.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        algorithm: str,
+        configured: Sequence[SigningKey | VerifyingKey] = (),
+        secrets: Sequence[bytes] = (),
+        token_lifetime: float,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._algorithm = algorithm
+        self._configured = configured
+        self._secrets = secrets
+        self._token_lifetime = token_lifetime
+        self._clock = clock
+        self._text: str | None = None
+        self._ring = Ring()
+        self._asked_at = float("-inf")
+        self._by_kid = {key.kid: _public(key) for key in configured}
+
+    async def open(self) -> None:
+        """Read the ring, and see that there is a key to sign with.
+
+        Raises:
+            ConfigurationError: the ring cannot be read with these secrets.
+        """
+        if not self._configured:
+            await self._change(lambda ring: ring.ensure(self._algorithm, self._clock()))
+
+    def find(self, kid: str) -> VerifyingKey | None:
+        """The key of this name, as far as this process knows."""
+        return self._by_kid.get(kid)
+
+    async def learn(self, kid: str | None) -> None:
+        """Ask the store about a key that nobody here knows; a flood of made-up names asks once a second."""
+        if kid is None or kid in self._by_kid or self._configured:
+            return
+        now = self._clock()
+        if abs(now - self._asked_at) >= LEARN_INTERVAL:
+            self._asked_at = now
+            await self._read()
+
+    async def signing_key(self) -> SigningKey:
+        """The key to sign with now, as the store has it.
+
+        Raises:
+            ConfigurationError: only public keys are configured.
+        """
+        if self._configured:
+            key = newest_signing(self._configured)
+            if key is None:
+                raise ConfigurationError("ASGI_AUTH_JWT_KEY holds public keys alone: tokens can be verified, not issued")
+            return key
+        await self._read()
+        current = self._ring.current(self._algorithm)
+        if current is None:
+            await self.open()
+            current = self._ring.current(self._algorithm)
+        if current is None:
+            raise StoreUnavailable("the store has no key to sign with")
+        return current
+
+    async def published(self) -> list[SigningKey | VerifyingKey]:
+        """The keys that tokens may be signed by, newest first."""
+        if self._configured:
+            return list(self._configured)
+        await self._read()
+        return [*self._ring.living(self._clock())]
+
+    async def entries(self) -> tuple[RingKey, ...]:
+        """What the store keeps, newest first. None of the configuration's."""
+        await self._read()
+        return self._ring.keys
+
+    async def rotate(self) -> SigningKey:
+        """Make a new key for all processes to sign with. The old ones verify until the last token they signed is over.
+
+        Raises:
+            ConfigurationError: the keys are configured, so they are rotated there.
+        """
+        if self._configured:
+            raise ConfigurationError("the keys are those of ASGI_AUTH_JWT_KEY: put a new one in front there")
+        await self._change(lambda ring: ring.rotate(self._algorithm, self._clock(), self._token_lifetime))
+        return await self.signing_key()
+
+    async def _read(self) -> None:
+        self._take(await self._store.keys())
+
+    def _take(self, text: str | None) -> None:
+        if text != self._text:
+            self._ring = Ring.parse(text, self._secrets)
+            self._text = text
+            self._by_kid = {key.kid: key.verifying for key in self._ring.living(self._clock())}
+
+    async def _change(self, change: Callable[[Ring], Ring]) -> None:
+        """Read, change and write until nobody else wrote in between. A change makes keys, which takes a thread."""
+        for _ in range(_ATTEMPTS):
+            await self._read()
+            before = self._ring
+            after = (await anyio.to_thread.run_sync(change, before)).prune(self._clock())
+            if after is before and not before.needs_resealing:
+                return
+            text = after.dump(self._secrets)
+            if await self._store.put_keys(self._text, text):
+                self._take(text)
+                return
+        raise StoreUnavailable("the key ring changes all the time")
+
+
+def _public(key: SigningKey | VerifyingKey) -> VerifyingKey:
+    return key.verifying if isinstance(key, SigningKey) else key

@@ -1,0 +1,233 @@
+"""What is known of users: their rows in the store, kept like what their directory says.
+
+Whatever changes what a user may do goes through here, by compare and set, so that no change undoes another.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import anyio
+
+from asgi_auth.directory import ATTEMPTS, Directory, storable, stored_key
+from asgi_auth.errors import CredentialError, StoreUnavailable, UnknownUser
+from asgi_auth.model import User, UserRow, scope_tokens
+from asgi_auth.stores import Ended, Store
+
+T = TypeVar("T")
+
+logger = logging.getLogger("asgi_auth")
+
+
+def _nobody_listens(before: UserRow | None, after: UserRow) -> None:
+    """The default of `on_change`."""
+
+
+class Users:
+    """The users' rows, and the directory that they follow.
+
+    Args:
+        user_refresh: after how many seconds a directory with `by_id` is asked again about a user in use; 0: never.
+        timeout: seconds that `by_id` may take.
+        on_change: told of each row made or changed here, before (None: new) and after, for the audit log. `disable` and
+            `delete` are not told: whoever asks for them knows.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        *,
+        user_refresh: float = 300.0,
+        timeout: float = 10.0,
+        on_change: Callable[[UserRow | None, UserRow], None] = _nobody_listens,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._user_refresh = user_refresh
+        self._timeout = timeout
+        self._on_change = on_change
+        self._asking: set[str] = set()
+
+    async def authenticate(self, username: str, password: str) -> UserRow | None:
+        """Who has this name and password; None: nobody, and nobody learns why.
+
+        The row is the one that the password was checked against, so a session made for its revision never outruns a
+        password change.
+
+        Raises:
+            StoreUnavailable: the store or the directory gave no answer.
+            InvalidRequest, TooManyRequests: as `StoreDirectory.verify`.
+        """
+        found = await self._answer(self._directory.verify(username, password))
+        if found is None:
+            return None
+        row = found.row or await self.reconcile(found.user)
+        return None if row.disabled else row
+
+    async def reconcile(self, user: User) -> UserRow:
+        """The stored row of a user that somebody vouches for, made or changed where it is unlike. Like it: no write.
+
+        A display name equal to the id means that none was given, and leaves the stored one. The row may be `disabled`.
+
+        Raises:
+            ValueError: claims that JSON cannot hold.
+            StoreUnavailable: no answer, or others change the row all the time.
+        """
+        wanted = storable(user)
+        return await self._write(user.id, lambda row: _like(row or UserRow(user.id), wanted))
+
+    async def update(
+        self,
+        user: User | str,
+        *,
+        scopes: str | Collection[str] | None = None,
+        claims: Mapping[str, Any] | None = None,
+        display_name: str | None = None,
+    ) -> UserRow:
+        """Change what a user may do or is called. A change raises the revision; what is not given stays.
+
+        Args:
+            user: the id; or a User, all of whose scopes and claims replace the stored ones.
+
+        Raises:
+            UnknownUser: there is none of this id.
+            ValueError: a scope is none, or claims that JSON cannot hold.
+        """
+        user_id = user if isinstance(user, str) else user.id
+
+        def changed(row: UserRow | None) -> UserRow:
+            row = _known(user_id, row)
+            given = row.user() if isinstance(user, str) else user
+            wanted = replace(
+                given,
+                display_name=given.display_name if display_name is None else display_name,
+                scopes=given.scopes if scopes is None else scope_tokens(scopes),
+                claims=given.claims if claims is None else claims,
+            )
+            return _like(row, storable(wanted))
+
+        return await self._write(user_id, changed)
+
+    async def disable(self, user_id: str) -> tuple[Ended, ...]:
+        """Let a user log in no more, and end all sessions (reason `disabled`), which are returned.
+
+        Raises:
+            UnknownUser: there is none of this id.
+        """
+        return _known(user_id, await self._store.end_user(user_id, "disabled", disable=True))
+
+    async def enable(self, user_id: str) -> UserRow:
+        """Let a disabled user log in again. One who is not disabled keeps all sessions.
+
+        Raises:
+            UnknownUser: there is none of this id.
+        """
+        return await self._write(user_id, lambda row: replace(_known(user_id, row), disabled=False))
+
+    async def delete(self, user_id: str) -> tuple[Ended, ...]:
+        """Forget a user but for the id, and end all sessions (reason `deleted`), which are returned.
+
+        Raises:
+            UnknownUser: there is none of this id.
+        """
+        return _known(user_id, await self._store.delete_user(user_id))
+
+    async def refreshed(self, row: UserRow, now: float) -> UserRow | None:
+        """A row that its directory was asked about at most `user_refresh` ago; None: the user is gone.
+
+        One request asks; others of this process meanwhile go on with the row they have, unless it is twice as old. A
+        copy of the row should
+        be replaced by what is returned, or its next request looks into the store again.
+
+        Args:
+            now: on the store's clock, when `row` was read.
+
+        Raises:
+            StoreUnavailable: the directory failed (logged) or took too long, or the store did.
+        """
+        age = now - row.checked_at
+        if not self._is_due(row, now) or (row.id in self._asking and age < 2 * self._user_refresh):
+            return row
+        self._asking.add(row.id)
+        try:
+            current = await self._store.user(row.id)
+            if current is None or current.deleted or current.disabled:
+                return None
+            return await self._asked(current) if self._is_due(current, now) else current
+        finally:
+            self._asking.discard(row.id)
+
+    async def always_refreshed(self, row: UserRow) -> UserRow | None:
+        """As `refreshed`, but the directory is asked whenever it has a `by_id`. For a token refresh."""
+        return await self._asked(row) if self._directory.refreshes else row
+
+    def _is_due(self, row: UserRow, now: float) -> bool:
+        return self._directory.refreshes and 0 < self._user_refresh <= now - row.checked_at
+
+    async def _asked(self, row: UserRow) -> UserRow | None:
+        user = await self._answer(self._in_time(row.id))
+        if user is None:
+            await self._store.end_user(row.id, "disabled")
+            return None
+        wanted = storable(user)
+        if _like(row, wanted) == row:
+            # Nothing but the time of asking is new, which every write of the row notes.
+            saved = await self._store.save_user(row, name_key=stored_key(row), expected=row.revision, bump=False)
+            if isinstance(saved, int):
+                return row
+        try:
+            row = await self._write(row.id, lambda current: _like(_known(row.id, current), wanted))
+        except UnknownUser:
+            return None
+        return None if row.disabled else row
+
+    async def _in_time(self, user_id: str) -> User | None:
+        with anyio.fail_after(self._timeout):
+            return await self._directory.by_id(user_id)
+
+    async def _answer(self, question: Awaitable[T]) -> T:
+        """What the directory says. Its failures are nobody's fault: logged, and a 503 for the client."""
+        try:
+            return await question
+        except (CredentialError, StoreUnavailable):
+            raise
+        except Exception as error:
+            # Without the error's own text, which often holds what was typed: a KeyError is the name.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("The user directory failed with %s:\n%s", type(error).__name__, where)
+        raise StoreUnavailable("the user directory failed")
+
+    async def _write(self, user_id: str, change: Callable[[UserRow | None], UserRow]) -> UserRow:
+        """Read, change and write a row until nobody else wrote in between. `change` gets None for no such user."""
+        for _ in range(ATTEMPTS):
+            row = await self._store.user(user_id)
+            before = None if row is None or row.deleted else row
+            after = change(before)
+            if after == before:
+                return after
+            expected = None if before is None else before.revision
+            saved = await self._store.save_user(after, name_key=stored_key(after), expected=expected)
+            if isinstance(saved, int):
+                after = replace(after, revision=saved, ended_below=0 if row is None else row.ended_below)
+                self._on_change(before, after)
+                return after
+        raise StoreUnavailable("the user's row changes all the time")
+
+
+def _like(row: UserRow, user: User) -> UserRow:
+    """The row as the user is. A display name equal to the id was not given."""
+    name = user.display_name
+    if name == user.id:
+        name = row.display_name or name
+    return replace(row, display_name=name, scopes=user.scopes, claims=user.claims)
+
+
+def _known(user_id: str, found: T | None) -> T:
+    if found is None:
+        raise UnknownUser(f"there is no user with the id {user_id!r}")
+    return found

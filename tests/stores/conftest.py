@@ -1,0 +1,39 @@
+"""One suite for every store: `store` is each of them in turn, on asyncio and on trio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asgi_auth.stores import Store, open_store
+
+
+def url_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if kind == "redis":
+        pytest.importorskip("asgi_auth.stores.redis")
+        return request.getfixturevalue("redis_url")
+    if kind == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    return "memory://"
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return url_of(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The stores that several processes can share."""
+    return url_of(request.param, request, tmp_path)
+
+
+@pytest.fixture
+async def store(store_url: str, clock: Callable[[], float], anyio_backend: Any) -> AsyncIterator[Store]:
+    store = open_store(store_url, timeout=10.0, clock=clock)
+    await store.open()
+    yield store
+    await store.aclose()
