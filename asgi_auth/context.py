@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from asgi_auth.audit import RequestFacts
-from asgi_auth.errors import AuthError, ContentTooLarge, CredentialError, StoreUnavailable
+from asgi_auth.errors import AuthError, ContentTooLarge, CredentialError, StoreUnavailable, Unavailable
 from asgi_auth.http.cookies import keep_problem
 from asgi_auth.http.forwarded import Peer, address_prefix, loopback_request, peer
 from asgi_auth.model import ANONYMOUS, AuthCredentials, Identity
@@ -55,6 +55,9 @@ class Context:
         self.guarded = False
         self.started = False
         self.over = False
+        self.entered_at = auth.clock()
+        self.touched_at = 0.0
+        """When activity on this connection was last written (store's clock)."""
         self.failures = 0
         """How many logins of this name failed here before this one."""
         self.forbidden: str | None = None
@@ -74,6 +77,8 @@ class Context:
         Raises:
             RuntimeError: the middleware never ran for it.
         """
+        if isinstance(connection, Context):
+            return connection
         scope = getattr(connection, "scope", connection)
         context = scope.get(KEY) if isinstance(scope, Mapping) else None
         if not isinstance(context, Context):
@@ -125,7 +130,9 @@ class Context:
         return address_prefix(self.peer.address)
 
     def fill_scope(self) -> None:
-        """Put the answer where applications look for it."""
+        """Put the answer where applications look for it, once they have got this scope."""
+        if KEY not in self.scope:
+            return
         identity = self.identity
         self.scope["user"] = ANONYMOUS if identity is None else identity.user
         self.scope["auth"] = AuthCredentials(identity)
@@ -133,6 +140,14 @@ class Context:
     def refuse(self, refusal: CredentialError) -> None:
         """Record what the answer is going to be, if the application ends this request with an error of that status."""
         self.refusal = refusal
+
+    @property
+    def verdict(self) -> CredentialError | None:
+        """What the answer is going to be, if the application ends this request with an error: a guard's refusal, or 503
+        where it touched data that could not be loaded."""
+        if self.refusal is None and self.data.failure is not None and self.data.accessed:
+            return Unavailable(retry_after=1)
+        return self.refusal
 
     # ------------------------------------------------------------------ identity
 

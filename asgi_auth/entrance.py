@@ -13,8 +13,8 @@ from asgi_auth import audit
 from asgi_auth.context import Context
 from asgi_auth.errors import InvalidToken, StoreUnavailable
 from asgi_auth.guards import decide
-from asgi_auth.http.credentials import authorization, cookies, has_preflight
 from asgi_auth.http import values
+from asgi_auth.http.credentials import authorization, cookies, has_preflight
 from asgi_auth.http.origin import SAFE_METHODS, cross_origin
 from asgi_auth.model import Identity, Rejected
 from asgi_auth.stores import Loaded
@@ -30,8 +30,12 @@ class CookiesShown(NamedTuple):
     visitor: list[bytes]
 
 
-async def enter(context: Context, *, path: str) -> None:
-    """Find out who is calling and put it into the context. `path` is the request's, less `root_path`.
+async def enter(context: Context, *, path: str, active: bool = True) -> None:
+    """Find out who is calling and put it into the context.
+
+    Args:
+        path: the request's, less `root_path`.
+        active: whether the request may count as activity.
 
     Raises:
         CredentialError: the request ends here, before the application runs.
@@ -47,8 +51,8 @@ async def enter(context: Context, *, path: str) -> None:
     else:
         await _by_cookie(context)
     await _still_a_user(context)
-    if context.identity is not None and context.identity.backend == "session":
-        await _touch(context, path)
+    if active and not is_passive(context, path):
+        await touch(context)
 
 
 def guard(context: Context, *, path: str) -> None:
@@ -164,9 +168,9 @@ async def _visitor(context: Context, text: bytes) -> None:
     except StoreUnavailable as error:
         context.data.failure = error
         return
-    if isinstance(loaded, Loaded) and loaded.record.user_id is None:
-        if hmac.compare_digest(loaded.record.digest, presented.digest):
-            context.greet_again(presented, loaded)
+    ours = isinstance(loaded, Loaded) and loaded.record.user_id is None
+    if isinstance(loaded, Loaded) and ours and hmac.compare_digest(loaded.record.digest, presented.digest):
+        context.greet_again(presented, loaded)
 
 
 def _dead(context: Context, answer: Rejected) -> None:
@@ -227,15 +231,20 @@ async def _still_a_user(context: Context) -> None:
         context.identity = replace(identity, user=user, scopes=user.scopes, row=row)
 
 
-async def _touch(context: Context, path: str) -> None:
-    """Write that a person was there, unless it was written a little while ago or no person was."""
+async def touch(context: Context, *, since_entry: float = 0.0) -> None:
+    """Write that a person is there, unless it was written a little while ago.
+
+    Args:
+        since_entry: seconds since the session was loaded.
+    """
     identity = context.identity
-    if identity is None or identity.record is None or context.presented is None:
+    if identity is None or identity.record is None:
         return
     record = identity.record
-    if identity.now - record.seen_at < min(TOUCH_INTERVAL, record.idle / 20) or is_passive(context, path):
-        return
-    await context.auth.parts.store.touch([record.sid])
+    unwritten = identity.now + since_entry - max(record.seen_at, context.touched_at)
+    if unwritten >= min(TOUCH_INTERVAL, record.idle / 20):
+        context.touched_at = identity.now + since_entry
+        await context.auth.parts.store.touch([record.sid])
 
 
 def is_passive(context: Context, path: str) -> bool:

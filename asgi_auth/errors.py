@@ -22,7 +22,7 @@ class StoreUnavailable(AuthError):
 
 
 class NoSessionData(AuthError):
-    """Session data was written where none can be kept; the text says why (a bearer token, a cross-origin request, …)."""
+    """Session data was written where none can be kept; the text says why (a bearer token, another origin, …)."""
 
 
 class UnknownUser(AuthError, LookupError):

@@ -50,7 +50,7 @@ class Logins:
         try:
             ticket = await self._parts.throttle.enter(username, context.address)
         except TooManyRequests:
-            record(audit.RATE_LIMIT_EXCEEDED, context.address, self._parts.settings.login_rate.count, request=facts)
+            record(audit.RATE_LIMIT_EXCEEDED, context.address, self._parts.settings.login_rate.allowed, request=facts)
             raise
         try:
             row = await self._parts.users.authenticate(username, password)
@@ -95,15 +95,13 @@ class Logins:
             remember=remember,
         )
         before = context.identity
-        row, created = await self._start(
-            context, row, new, replaces=context.presented, data_from=context.visitor
-        )
+        row, created = await self._start(context, row, new, replaces=context.presented, data_from=context.visitor)
         loaded = created.loaded
         max_age = int(loaded.record.expires_at - loaded.now) if remember else None
-        cookie = context.pair.session.set(
-            self._parts.codec.encode(sid, secret), max_age, now=self._parts.clock()
+        cookie = context.pair.session.set(self._parts.codec.encode(sid, secret), max_age, now=self._parts.clock())
+        context.log_in(
+            session_identity(loaded, row), cookie, presented, keep_data=before is None or before.user.id == row.id
         )
-        context.log_in(session_identity(loaded, row), cookie, presented, keep_data=before is None or before.user.id == row.id)
         return loaded.record.public()
 
     async def by_token(
@@ -119,7 +117,9 @@ class Logins:
 
         Raises:
             InvalidScope: the user has not all that was asked.
+            ConfigurationError: there are public keys alone.
         """
+        await self._parts.keys.signing_key()  # before there is a session that nobody could use
         client = Client() if context is None else _client(context)
         new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr)
         row, created = await self._start(context, row, new)
@@ -210,7 +210,9 @@ class Logins:
         """Log the end of sessions."""
         for one in sessions:
             if one.reason == "logout":
-                self._parts.audit.record(audit.SESSION_LOGOUT, one.user_id, one.sid, request=facts(context), sid=one.sid)
+                self._parts.audit.record(
+                    audit.SESSION_LOGOUT, one.user_id, one.sid, request=facts(context), sid=one.sid
+                )
             elif one.user_id is not None:
                 self._parts.audit.record(
                     audit.SESSION_EXPIRED,

@@ -65,7 +65,7 @@ class User(BaseUser):
     id: str
     display_name: str = ""
     scopes: frozenset[str] = frozenset()
-    claims: Mapping[str, Any] = field(default=_NOTHING)
+    claims: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not 0 < len(self.id) <= 255 or _CONTROL.search(self.id):
@@ -218,7 +218,7 @@ class Record:
     previous_until: float = 0.0
     tokens_until: float = 0.0
     grant: Grant | None = None
-    data: Mapping[str, str] = field(default=_NOTHING)
+    data: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     data_version: int = 0
 
     def public(self) -> Session:
@@ -260,7 +260,7 @@ class UserRow:
     id: str
     display_name: str = ""
     scopes: frozenset[str] = frozenset()
-    claims: Mapping[str, Any] = field(default=_NOTHING)
+    claims: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     name: str | None = None
     password_hash: str | None = field(default=None, repr=False)
     revision: int = 0

@@ -183,5 +183,3 @@ def _ring_id(settings: Settings, store: Store) -> str:
         return secrets.token_hex(4)
     seed = settings.secrets[-1] if settings.secrets else os.fsencode(Path.cwd())
     return hashlib.sha256(b"asgi-auth ring id" + seed).hexdigest()[:8]
-
-

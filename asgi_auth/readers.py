@@ -30,6 +30,7 @@ _ALGORITHMS = (
     "Ed25519",
     "EdDSA",
 )
+_FLAGS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 _PREFIX = re.compile(r"(?:/[0-9A-Za-z._~-]+)*")
 _DIRECTORY = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _UNFIT = re.compile(r"[\s\x00-\x1f\x7f]")
@@ -77,6 +78,14 @@ def words(value: object) -> tuple[str, ...]:
 def lower(value: object) -> object:
     """A word whose case does not count."""
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def flag(value: object) -> bool:
+    """`on` or `off`, `true` or `false`, `1` or `0`; case does not count."""
+    found = value if isinstance(value, bool) else _FLAGS.get(str(lower(value)))
+    if found is None:
+        raise ValueError("is on or off")
+    return found
 
 
 def algorithm(value: object) -> object:
@@ -130,7 +139,7 @@ def secret_text(value: object) -> SecretStr | None:
 
 
 def file(value: object) -> Path | None:
-    """The path of a file, or None. Key material that landed here by mistake is refused, or it would be shown as a path."""
+    """The path of a file, or None. A key that landed here by mistake is refused, or it would be shown as a path."""
     if value is None or isinstance(value, Path):
         return value
     text = _text(value)
@@ -169,9 +178,9 @@ def url(value: object) -> str | None:
 
 def path_rules(value: object) -> PathRules | None:
     """Rules by path with what they ask, at least one."""
-    if value is None or isinstance(value, PathRules):
-        return value or None
-    rules = PathRules.parse(",".join(texts(value)))
+    if value is None:
+        return None
+    rules = value if isinstance(value, PathRules) else PathRules.parse(",".join(texts(value)))
     if not rules:
         raise ValueError("names no path")
     return rules

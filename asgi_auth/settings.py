@@ -33,6 +33,7 @@ Algorithm = Literal[
     "Ed25519", "EdDSA",
 ]  # fmt: skip
 
+Flag = Annotated[bool, BeforeValidator(readers.flag)]
 Seconds = Annotated[float, BeforeValidator(readers.positive)]
 SecondsOrZero = Annotated[float, BeforeValidator(parse_duration)]
 
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=VARIABLES,
         enable_decoding=False,
+        validate_default=False,
         frozen=True,
         extra="forbid",
         arbitrary_types_allowed=True,
@@ -132,7 +134,7 @@ class Settings(BaseSettings):
     )
     """Paths whose requests are no activity."""
 
-    insecure_http: bool = Field(False, examples=["true"])
+    insecure_http: Flag = Field(False, examples=["true"])
     """Allow cookies over plain http on any host, for boxes in a LAN."""
 
     jwt_algorithm: Annotated[Algorithm, BeforeValidator(readers.algorithm)] = Field("ES256", examples=["ES256"])
@@ -172,7 +174,7 @@ class Settings(BaseSettings):
     refresh_redelivery: SecondsOrZero = Field(HOUR, examples=["1h"])
     """The longest that a successor which nobody has used yet is given again. This and the grace 0: strict rotation."""
 
-    password_grant: bool = Field(True, examples=["off"])
+    password_grant: Flag = Field(True, examples=["off"])
     """Whether `/token` takes passwords, which RFC 9700 §2.4 forbids and Swagger UI needs."""
 
     login_rate: Annotated[Rate, BeforeValidator(Rate.parse)] = Field(Rate(10, MINUTE), examples=["10/minute"])
@@ -258,7 +260,7 @@ class Settings(BaseSettings):
         return frozenset({self.url.encode("ascii")} if self.url else ())
 
     @property
-    def signing_secrets(self) -> tuple[bytes, ...]:
+    def secrets(self) -> tuple[bytes, ...]:
         """The bytes of `secret`, newest first. Not to be shown."""
         return tuple(one.get_secret_value() for one in self.secret)
 
@@ -268,15 +270,19 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: the file cannot be read, or is empty.
         """
-        return self.jwt_key.get_secret_value() if self.jwt_key else self._read("jwt_key_file")
-
-    def blocklist_text(self) -> str | None:
-        """What is in `password_blocklist`, or None.
-
-        Raises:
-            ConfigurationError: the file cannot be read, or is empty.
-        """
-        return self._read("password_blocklist")
+        if self.jwt_key is not None:
+            return self.jwt_key.get_secret_value()
+        if self.jwt_key_file is None:
+            return None
+        try:
+            text = self.jwt_key_file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            text = ""
+        except OSError as error:
+            raise ConfigurationError(_problem("jwt_key_file", f"the file cannot be read: {error.strerror}")) from error
+        if not text.strip():
+            raise ConfigurationError(_problem("jwt_key_file", "the file holds no text in UTF-8"))
+        return text
 
     def describe(self, *, changed: bool = False) -> dict[str, str]:
         """Every variable with its value as text, fit to be shown: secrets as `set (2)`, the store without its password.
@@ -292,20 +298,6 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
         for variable, text in self.describe(changed=True).items():
             yield variable.removeprefix(VARIABLES).lower(), text
-
-    def _read(self, name: str) -> str | None:
-        path: Path | None = getattr(self, name)
-        if path is None:
-            return None
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            text = ""
-        except OSError as error:
-            raise ConfigurationError(_problem(name, f"the file cannot be read: {error.strerror}")) from error
-        if not text.strip():
-            raise ConfigurationError(_problem(name, "the file holds no text in UTF-8"))
-        return text
 
 
 def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -352,23 +344,24 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
         if name in known and name in seen:
             yield f"{seen[name]} and {spelled} are the same setting: keep one of them"
         elif name.startswith(VARIABLES) and name not in known and not name.startswith(_KUBERNETES):
-            yield _unknown(spelled, name.removeprefix(VARIABLES))
+            yield _unknown(spelled, name.removeprefix(VARIABLES).lower(), VARIABLES)
         seen[name] = spelled
 
 
 def _unknown_keywords(values: Mapping[str, Any]) -> Iterator[str]:
     for name in values:
         if name not in Settings.model_fields:
-            yield _unknown(name, name.upper())
+            yield _unknown(name, name.lower())
 
 
-def _unknown(spelled: str, name: str) -> str:
-    spelled = spelled.encode("unicode_escape").decode("ascii")
-    near = get_close_matches(name, [known.upper() for known in Settings.model_fields], n=1)
+def _unknown(spelled: str, name: str, written: str = "") -> str:
+    """`name` as a keyword is spelled; `written` in front of it where it is a variable."""
+    what = f"{spelled.encode('unicode_escape').decode('ascii')}: there is no such setting"
+    near = get_close_matches(name, Settings.model_fields, n=1)
     if not near:
-        return f"{spelled}: there is no such setting: remove it"
-    right = VARIABLES + near[0]
-    return f"{spelled}: there is no such setting; is {right} meant? Valid: {right}={_example(near[0].lower())}"
+        return f"{what}: remove it"
+    right = written + near[0].upper() if written else near[0]
+    return f"{what}; is {right} meant? Valid: {VARIABLES}{near[0].upper()}={_example(near[0])}"
 
 
 def _problem(name: str, what: str) -> str:

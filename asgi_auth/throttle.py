@@ -24,6 +24,7 @@ ATTACK = 100
 WAITS = (30.0, HOUR)
 ADDRESS_FACTOR = 10
 VISITORS_A_MINUTE = 60
+MISSES_A_MINUTE = 600
 
 
 class Ticket(NamedTuple):
@@ -108,6 +109,16 @@ class LoginThrottle:
         """
         # One less, since a limit lets in the one that exceeds it.
         hit = await self._store.hit([Limit(_key("visitor", address), VISITORS_A_MINUTE - 1, 60.0)])
+        if hit.wait > 0:
+            raise TooManyRequests(retry_after=math.ceil(hit.wait))
+
+    async def introspection(self, caller: str) -> None:
+        """Count a question about a token that is none, so that nobody guesses tokens here (RFC 7662 §4): 600 a minute.
+
+        Raises:
+            TooManyRequests: with `retry_after`.
+        """
+        hit = await self._store.hit([Limit(_key("introspection", caller), MISSES_A_MINUTE - 1, 60.0)])
         if hit.wait > 0:
             raise TooManyRequests(retry_after=math.ceil(hit.wait))
 

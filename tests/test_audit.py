@@ -307,8 +307,11 @@ def test_uvicorns_default_logging_still_shows_ours(capsys: pytest.CaptureFixture
             logging.getLogger("asgi_auth").info("ready")
             assert "ready" in capsys.readouterr().err
         finally:
-            for name in ("uvicorn", "uvicorn.access"):
-                logging.getLogger(name).handlers.clear()
+            for name in LOGGING_CONFIG["loggers"]:
+                logger = logging.getLogger(name)
+                logger.handlers.clear()
+                logger.setLevel(logging.NOTSET)
+                logger.propagate = True
 
 
 @pytest.mark.parametrize("name", [None, "asgi_auth", "asgi_auth.security"])

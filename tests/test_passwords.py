@@ -213,9 +213,10 @@ async def test_what_can_be_no_password_gets_a_clean_answer(hasher: PasswordHashe
             await hasher.verify(made, password)
 
 
-async def test_nobody_has_no_password(hasher: PasswordHasher) -> None:
+async def test_nobody_has_no_password(hasher: PasswordHasher, caplog: pytest.LogCaptureFixture) -> None:
     assert not await hasher.verify(None, "")
     assert not await hasher.verify(None, GOOD)
+    assert caplog.text == ""
 
 
 async def test_an_unknown_user_costs_what_a_known_one_costs(
@@ -315,8 +316,21 @@ async def test_who_gives_up_waiting_leaves_the_place_to_another() -> None:
         gate.set()
 
 
+class Turns(threading.BoundedSemaphore):
+    """Tells who waits for a turn."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.asked = threading.Semaphore(0)
+
+    def __enter__(self) -> bool:
+        self.asked.release()
+        return self.acquire()
+
+
 async def test_the_bound_holds_for_all_loops_of_the_process_together() -> None:
     hasher = PasswordHasher(workers=1, queue=1, parameters=CHEAP)
+    hasher._turns = turns = Turns()
     gate, running = threading.Event(), threading.Semaphore(0)
 
     def slow() -> None:
@@ -326,13 +340,15 @@ async def test_the_bound_holds_for_all_loops_of_the_process_together() -> None:
     def elsewhere() -> None:
         anyio.run(hasher._run, slow)
 
+    def both_asked() -> bool:
+        return all(turns.asked.acquire(timeout=10) for _ in range(2))
+
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hasher._run, slow)
         await anyio.to_thread.run_sync(running.acquire)
         other = threading.Thread(target=elsewhere)
         other.start()
-        while hasher._places._value:  # until the other loop's has its place
-            await anyio.lowlevel.checkpoint()
+        assert await anyio.to_thread.run_sync(both_asked)
         assert not running.acquire(blocking=False)
         with pytest.raises(TooManyRequests):
             await hasher.hash(GOOD)

@@ -15,7 +15,7 @@ _CHALLENGED = frozenset(
     {"invalid_request", "invalid_token", "insufficient_scope", "insufficient_user_authentication"}
 )  # the codes of RFC 6750 §3.1 and RFC 9470 §3; others are none of a challenge's `error`s
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
-_DIRECTIVE = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|\Z))+')
+_DIRECTIVE = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|\Z))+', re.DOTALL)
 _EXPOSED = b"WWW-Authenticate, Retry-After"
 _REQUEST_HEADERS = b"Authorization, Content-Type, Auth-Passive"
 _PREFLIGHT_MAX_AGE = b"600"

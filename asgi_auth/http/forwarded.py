@@ -161,7 +161,7 @@ def address_prefix(address: str) -> str:
     ip = _ip(address)
     if ip is None:
         return address[:64]
-    return str(ip) if ip.version == 4 else str(ip_network((int(ip), 64), strict=False))
+    return str(ip) if ip.version == 4 else str(IPv6Network((int(ip), 64), strict=False))
 
 
 def route_path(scope: Mapping[str, Any]) -> str:

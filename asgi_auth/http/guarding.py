@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from asgi_auth.model import scope_tokens
 
 _PATTERN = re.compile(r"(?:/[^/\\%*?#\s\x00-\x1f\x7f]+)*(?:/\*)?")
+_ORDINARY = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[0-9a-z._~@-]+)+")
 _SLASHES = re.compile(r"[/\\]+")
 _ENCODED_PERCENT = re.compile(r"%(?:25)+", re.IGNORECASE)
 
@@ -113,6 +114,8 @@ def _first(entries: tuple[_Entry, ...], path: str) -> Rule | None:
 
 def _plain(path: str) -> set[str]:
     """The shortest ways to write a path, dot segments kept and resolved; the root is empty."""
+    if _ORDINARY.fullmatch(path):
+        return {path}
     while (decoded := unquote(_ENCODED_PERCENT.sub("%", path), errors="replace")) != path:
         path = decoded
     kept = [segment for segment in _SLASHES.split(path.casefold()) if segment]

@@ -28,9 +28,7 @@ class SessionCookies:
             `session-<4 hex>`, since cookies know no ports and bare `session` belongs to frameworks.
     """
 
-    def __init__(
-        self, ring: str, *, name: str | None, same_site: SameSite, domain: str | None, path: str
-    ) -> None:
+    def __init__(self, ring: str, *, name: str | None, same_site: SameSite, domain: str | None, path: str) -> None:
         def pair(base: str, secure: bool) -> Pair:
             names = (base, f"{base}-anonymous")
             specs = [CookieSpec(one, secure=secure, same_site=same_site, domain=domain, path=path) for one in names]
@@ -39,6 +37,4 @@ class SessionCookies:
 
         prefixed = "__Secure-session" if domain or path != "/" else "__Host-session"
         self.secure = pair(name or prefixed, True)
-        self.plain = pair(name or f"session-{ring[:4]}", bool(name) and str(name).startswith("__"))
-        self.hint = (name or "session").encode("ascii")
-        """Part of every name of ours: a Cookie header without it has none of them."""
+        self.plain = pair(name or f"session-{ring[:4]}", bool(name) and str(name).startswith("__") or same_site == "none")

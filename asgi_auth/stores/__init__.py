@@ -10,8 +10,8 @@ passes `tests/stores/` unchanged.
 back says what the clock was (`Loaded.now`). Nobody compares it with a clock of their own.
 
 **Who is alive**: a record that is there, is not past `idle_expires_at` or `expires_at`, whose `era` is not below the
-store's and whose `revision` is not below its user's `ended_below`, and whose user is there. Everything else is dead, and
-no verb brings it back.
+store's and whose `revision` is not below its user's `ended_below`, and whose user is there. Everything else is dead,
+and no verb brings it back.
 
 **Unknown is a value, broken is an exception**: not there is None or a named outcome, never an error. `StoreUnavailable`
 means that no answer came; what was asked for may or may not have happened, and every verb may be repeated. One record
@@ -30,6 +30,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from asgi_auth.clock import Clock
+from asgi_auth.errors import ConfigurationError
 from asgi_auth.model import BackendName, Client, Event, Reason, Record, UserRow
 
 TOMBSTONE_LIFETIME = 3600.0
@@ -75,7 +76,7 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewGrant:
-    """The JWT half of a new session: `Grant` at generation 1. `token_lifetime`: seconds its first access token lives."""
+    """The JWT half of a new session: `Grant` at generation 1. `token_lifetime`: seconds of its first access token."""
 
     client_id: str
     granted: str | None
@@ -97,9 +98,9 @@ class NewSession:
     lifetime: float
     digest: str = ""
     amr: tuple[str, ...] = ()
-    client: Client = Client()
+    client: Client = Client()  # noqa: RUF009 (a NamedTuple)
     remember: bool = False
-    data: Mapping[str, str] = field(default=MappingProxyType({}))
+    data: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     grant: NewGrant | None = None
 
 
@@ -129,7 +130,7 @@ class Exchanged(NamedTuple):
 
 
 class Keep(NamedTuple):
-    """The one session that survives its user's others. `digest`: its new secret, at once; empty: keeps the one it has."""
+    """The one session that survives its user's others. `digest`: its new secret, at once; empty: it keeps its own."""
 
     sid: str
     digest: str = ""
@@ -156,8 +157,8 @@ class Limit(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """`wait` 0: let in, and counted. Else nothing was counted, and `wait` seconds remain. `counts`: of each limit, after
-    (0 for one that did not apply)."""
+    """`wait` 0: let in, and counted. Else nothing was counted, and `wait` seconds remain. `counts`: of each limit,
+    after (0 for one that did not apply)."""
 
     wait: float
     counts: tuple[int, ...]
@@ -197,21 +198,27 @@ class Store(Protocol):
         Raises:
             ConfigurationError: this cannot be a store (unwritable file, a server that evicts, a newer schema, …).
         """
+        ...
 
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later verb opens it again."""
+        ...
 
     async def once(self, name: str, default: str) -> str:
         """The first writer's value, for everybody and for ever."""
+        ...
 
     async def keys(self) -> str | None:
         """The key ring, as it was put; None: there is none yet."""
+        ...
 
     async def put_keys(self, expected: str | None, ring: str) -> bool:
         """Replace the key ring if it is still `expected`. E: `keys`."""
+        ...
 
     async def load(self, sid: str) -> Loaded | Ended | None:
-        """A living session; one that ended and is remembered (or is past its end); None: never heard of, or forgotten."""
+        """A living session; one that ended and is remembered, or is past its end; None: never heard of, or forgotten."""
+        ...
 
     async def create(
         self,
@@ -232,28 +239,33 @@ class Store(Protocol):
           tombstone says `replaced` from now on. Anything else is left alone.
         - `data_from`: a visitor's data in the same way: it passes to the new one and the visitor's session ends. Where
           both have a key, `new.data` wins over it, and it over the replaced session's.
-        - `limit` > 0: the user has at most so many living sessions, counted in both modes after `replaces`. `evict`: the
-          least recently seen end as `evicted`; else `limit` is returned and nothing happened.
+        - `limit` > 0: the user has at most so many living sessions, counted in both modes after `replaces`. `evict`:
+          the least recently seen end as `evicted`; else `limit` is returned and nothing happened.
         - The same `sid` and digests once more (a repetition after no answer): the session as it is.
-        - The absolute end is `lifetime` from now, the idle end `idle` from now but no later. `tokens_until` and the first
-          access token end no later either.
+        - The absolute end is `lifetime` from now, the idle end `idle` from now but no later. `tokens_until` and the
+          first access token end no later either.
         """
+        ...
 
     async def write_data(
         self, sid: str, put: Mapping[str, str], delete: Collection[str], *, max_size: int
     ) -> int | Literal["gone", "too_large"]:
         """Set and delete single keys of a living session's data. The new `data_version`, or `gone`; `too_large` if keys
         and values together would exceed `max_size` UTF-8 bytes and are more than before. E: `changed`."""
+        ...
 
     async def touch(self, sids: Collection[str]) -> None:
         """Somebody is there: moves `seen_at` and the idle end of those that live."""
+        ...
 
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
         """Give a living session a new secret if `presented` is its current one. The old one is good for `grace` seconds
         more (0: dead at once). Expiries stay. E: `changed`."""
+        ...
 
     async def end(self, sid: str, reason: Reason) -> Ended | None:
         """End one session. None: it was not alive. E: `ended`, if it was."""
+        ...
 
     async def end_user(
         self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
@@ -261,12 +273,15 @@ class Store(Protocol):
         """End all of a user's sessions, in both modes, those missing from any index too, by raising `revision` and
         `ended_below`. `keep` survives if it is a living session of this user. `disable` sets or lifts `disabled`.
         None: no such user. E: one `user`, with `kept`."""
+        ...
 
     async def end_all(self, reason: Reason) -> None:
         """End every session, visitors' too, by raising the era. No loop over users. E: `all`."""
+        ...
 
     async def sessions(self, user_id: str) -> list[Loaded]:
         """The user's living sessions in both modes, the latest first."""
+        ...
 
     async def exchange(
         self,
@@ -298,21 +313,27 @@ class Store(Protocol):
         whichever came first. A successor is confirmed by `confirm`, and by being exchanged itself.
         `made` and `repeated` raise `tokens_until` by `windows.token_lifetime` from now.
         """
+        ...
 
     async def confirm(self, sid: str, generation: int) -> None:
         """The refresh token of this generation, or an access token of it, has been seen. The first time counts."""
+        ...
 
     async def hit(self, limits: Sequence[Limit]) -> Hit:
         """Count one attempt under every limit, or under none if one of them refuses."""
+        ...
 
     async def unhit(self, undo: Collection[str], clear: Collection[str]) -> None:
         """Take one hit of each of `undo` back; forget the counters `clear`."""
+        ...
 
     async def user(self, user_id: str) -> UserRow | None:
         """A user's row, deleted ones too."""
+        ...
 
     async def user_by_name(self, name_key: str) -> UserRow | None:
         """The user whose name, in its compared form, is this."""
+        ...
 
     async def save_user(
         self,
@@ -334,16 +355,65 @@ class Store(Protocol):
         - `ends`: end the user's sessions with this reason, but `keep`, in the same operation.
         - E: `user`, if the revision rose.
         """
+        ...
 
     async def delete_user(self, user_id: str) -> tuple[Ended, ...] | None:
         """End the user's sessions (reason `deleted`) and forget all but id and revision; the name is free again.
         None: no such user. E: `user`."""
+        ...
 
     async def users(self, after: str = "", limit: int = 100) -> list[UserRow]:
         """Users in the order of their ids, those after `after`; no deleted ones."""
+        ...
 
     async def events(self, after: str = "", limit: int = 1000) -> list[Entry]:
         """The feed from the entry `after`, exclusive; from the oldest kept one if empty."""
+        ...
 
     async def revocations(self, after: str = "", limit: int = 5000) -> list[Revocation]:
         """What kills tokens that can still live, in the order of `kind:key`, after that one. Without what is over."""
+        ...
+
+
+def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store:
+    """The store that a URL names. Nothing is opened yet.
+
+    Args:
+        url: `memory://`, `sqlite:///relative`, `sqlite:////absolute`, `redis://`, `rediss://` or `unix://`, these three
+            with an optional `?prefix=`.
+        timeout: the longest a verb takes, in seconds.
+        clock: decides instead of the store's own clock; for tests.
+
+    Raises:
+        ConfigurationError: no store has such a URL, or its extra is not installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "memory":
+        if rest:
+            raise ConfigurationError(f"STORE: nothing may follow memory:// (not {rest!r})")
+        from asgi_auth.stores.memory import MemoryStore
+
+        return MemoryStore(clock)
+    if separator and scheme == "sqlite":
+        path = rest.removeprefix("/")
+        if path == rest or path in {"", "/"} or path.endswith("/") or set(path) & set("?#\0"):
+            raise ConfigurationError(
+                "STORE: an SQLite store is sqlite:/// and a path without ? and #, as in sqlite:///asgi-auth.sqlite3 "
+                "(relative) or sqlite:////var/lib/app/asgi-auth.sqlite3 (absolute)"
+            )
+        from asgi_auth.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(path, timeout=timeout, clock=clock)
+    if separator and scheme in {"redis", "rediss", "unix"}:
+        try:
+            from asgi_auth.stores.redis import RedisStore
+        except ImportError as error:
+            raise ConfigurationError(
+                f"STORE: a {scheme}:// store needs the redis package: pip install 'asgi-auth[redis]'"
+            ) from error
+        return RedisStore(url, timeout=timeout, clock=clock)
+    # The URL may hold a password, so only its scheme is repeated.
+    problem = f"no store is called {scheme!r}" if separator else "a store is named by a URL"
+    raise ConfigurationError(
+        f"STORE: {problem}: memory://, sqlite:///asgi-auth.sqlite3, redis://localhost:6379/0, rediss://… or unix://…"
+    )

@@ -9,11 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import ssl
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
-
-import redis
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
@@ -33,7 +30,7 @@ from asgi_auth.stores import (
     Windows,
     redis_values,
 )
-from asgi_auth.stores.redis_client import RedisClient, parse_address, parse_info
+from asgi_auth.stores.redis_client import RedisClient, misconfiguration, parse_address, parse_info
 from asgi_auth.stores.redis_values import Broken, raw, raws, text
 
 SCHEMA = "1"
@@ -66,17 +63,15 @@ class RedisStore:
 
     async def open(self) -> None:
         try:
-            info, policy = await self._client.call([("INFO",), ("CONFIG", "GET", "maxmemory*")])
-        except StoreUnavailable as error:
-            raise _misconfigured(error.__cause__) or error from error.__cause__
-        if isinstance(info, redis.AuthenticationError):
-            raise ConfigurationError(_WRONG_PASSWORD) from info
-        self._check(parse_info(info), policy)
-        try:
+            info, config = await self._client.call([("INFO",), ("CONFIG", "GET", "maxmemory*")])
+            self._check(parse_info(info), config)
             await self._client.load()
             schema = await self.once("schema", SCHEMA)
         except StoreUnavailable as error:
-            raise _misconfigured(error.__cause__) or error from error.__cause__
+            wrong = misconfiguration(error.__cause__)
+            if wrong is None:
+                raise
+            raise ConfigurationError(f"STORE: {wrong}") from error.__cause__
         if schema != SCHEMA:
             raise ConfigurationError(
                 f"STORE: these keys were made by another version of asgi-auth (schema {schema!r}, this one has "
@@ -90,7 +85,7 @@ class RedisStore:
         version = info.get("redis_version", "")
         if version and "valkey_version" not in info and int(version.partition(".")[0]) < 7:
             raise ConfigurationError(f"STORE: this is Redis {version}; 7.0 or later, or Valkey, is needed")
-        mode = info.get("redis_mode", "standalone")
+        mode = info.get("redis_mode", info.get("server_mode", "standalone"))
         if mode != "standalone":
             raise ConfigurationError(f"STORE: this server runs as {mode}; name a single server")
         if info.get("role", "master") != "master":
@@ -143,11 +138,174 @@ class RedisStore:
         if reply is None:
             return None
         if reply[0] == b"ended":
-            _, reason, user_id, still_there = map(text, reply)
-            if reason != "broken" or not still_there:
-                return Ended(sid, user_id or None, reason)  # type: ignore[arg-type]
-            return await self._broken(sid)
+            return redis_values.ended(reply[1:])
         try:
-            return redis_values.loaded(sid, reply)
+            if reply[0] == b"loaded":
+                return redis_values.loaded(sid, reply)
         except Broken:
-            return await self._broken(sid)
+            pass
+        return await self.end(sid, "broken") or await self.load(sid)
+
+    async def create(
+        self,
+        new: NewSession,
+        *,
+        revision: int = 0,
+        replaces: Presented | None = None,
+        data_from: Presented | None = None,
+        limit: int = 0,
+        evict: bool = True,
+    ) -> Created | Literal["changed", "limit"]:
+        nobody = Presented("", "")
+        shown = [replaces or nobody, data_from or nobody]
+        token_lifetime, token_digest = (0.0, "") if new.grant is None else (new.grant.token_lifetime, new.grant.digest)
+        arguments = raws(new.sid, new.user_id, revision, limit, evict, *shown[0], *shown[1], new.idle, new.lifetime)
+        arguments += raws(token_lifetime, new.digest, token_digest, len(new.amr), *map(json.dumps, new.amr))
+        arguments += redis_values.session_fields(new)
+        keys = [f"s:{sid}" for sid in (new.sid, shown[0].sid, shown[1].sid) if sid]
+        if new.user_id is not None:
+            keys += [f"u:{new.user_id}", f"i:{new.user_id}"]
+        made, *ended = await self._send("create", arguments, keys=keys, change=True)
+        if made in (b"changed", b"limit"):
+            return "changed" if made == b"changed" else "limit"
+        try:
+            return Created(redis_values.loaded(new.sid, made), redis_values.ended_all(ended[0]))
+        except Broken:  # a repetition, and somebody else wrote there meanwhile
+            await self.end(new.sid, "broken")
+            return "changed"
+
+    async def write_data(
+        self, sid: str, put: Mapping[str, str], delete: Collection[str], *, max_size: int
+    ) -> int | Literal["gone", "too_large"]:
+        pairs = [item for key, value in put.items() for item in (f"d:{key}", value)]
+        deleted = [f"d:{key}" for key in delete]
+        version = await self._run(
+            "write_data", sid, max_size, len(deleted), *deleted, *pairs, keys=[f"s:{sid}"], change=True
+        )
+        if isinstance(version, int):
+            return version
+        return "gone" if version == b"gone" else "too_large"
+
+    async def touch(self, sids: Collection[str]) -> None:
+        await self._run("touch", *sids, keys=[f"s:{sid}" for sid in sids], change=False)
+
+    async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
+        return bool(await self._run("rotate", *presented, digest, grace, keys=[f"s:{presented.sid}"], change=True))
+
+    async def end(self, sid: str, reason: Reason) -> Ended | None:
+        reply = await self._run("end", sid, reason, keys=[f"s:{sid}"], change=True)
+        return None if reply is None else redis_values.ended(reply)
+
+    async def end_user(
+        self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
+    ) -> tuple[Ended, ...] | None:
+        disabled = None if disable is None else int(disable)
+        kept = keep or Keep("")
+        reply = await self._run(
+            "end_user", user_id, reason, *kept, disabled, keys=[*_of_user(user_id), *_of_kept(kept)], change=True
+        )
+        return None if reply is None else redis_values.ended_all(reply)
+
+    async def end_all(self, reason: Reason) -> None:
+        await self._run("end_all", reason, keys=[], change=True)
+
+    async def sessions(self, user_id: str) -> list[Loaded]:
+        now, user, found = await self._run("sessions", user_id, keys=_of_user(user_id), change=False)
+        sessions = []
+        for sid, flat in found:
+            try:
+                sessions.append(redis_values.loaded(text(sid), (b"", now, flat, user)))
+            except Broken:
+                await self.end(text(sid), "broken")
+        return sorted(sessions, key=lambda loaded: (loaded.record.created_at, loaded.record.sid), reverse=True)
+
+    async def exchange(
+        self,
+        sid: str,
+        *,
+        generation: int,
+        digest: str,
+        client_id: str,
+        scope: str,
+        revision: int,
+        nonce: str,
+        next_digest: str,
+        windows: Windows,
+    ) -> Exchanged:
+        arguments = raws(sid, generation, digest, client_id, scope, revision, nonce, next_digest, *windows)
+        outcome, *rest = await self._send("exchange", arguments, keys=[f"s:{sid}"], change=True)
+        if not rest:
+            return Exchanged(text(outcome))  # type: ignore[arg-type]
+        try:
+            return Exchanged(text(outcome), text(rest[0]), redis_values.loaded(sid, rest[1]))  # type: ignore[arg-type]
+        except Broken:
+            await self.end(sid, "broken")
+            return Exchanged("ended")
+
+    async def confirm(self, sid: str, generation: int) -> None:
+        await self._run("confirm", sid, generation, keys=[f"s:{sid}"], change=False)
+
+    async def hit(self, limits: Sequence[Limit]) -> Hit:
+        arguments: list[bytes] = []
+        for limit in limits:
+            waits = limit.waits or (None, None)
+            arguments += raws(limit.key, limit.allowed, limit.window, limit.unless, *waits)
+        keys = [f"h:{key}" for limit in limits for key in (limit.key, limit.unless) if key]
+        wait, counts = await self._send("hit", arguments, keys=keys, change=False)
+        return Hit(float(wait), tuple(counts))
+
+    async def unhit(self, undo: Collection[str], clear: Collection[str]) -> None:
+        keys = [f"h:{key}" for key in (*undo, *clear)]
+        await self._run("unhit", len(undo), *undo, *clear, keys=keys, change=False)
+
+    async def user(self, user_id: str) -> UserRow | None:
+        return redis_values.user_row(user_id, await self._client.one("HGETALL", self._tag + raw(f"u:{user_id}")))
+
+    async def user_by_name(self, name_key: str) -> UserRow | None:
+        reply = await self._run("user_by_name", name_key, keys=[f"n:{name_key}"], change=False)
+        return None if reply is None else redis_values.user_row(text(reply[0]), reply[1])
+
+    async def save_user(
+        self,
+        row: UserRow,
+        *,
+        name_key: str | None = None,
+        expected: int | None,
+        bump: bool = True,
+        ends: Reason | None = None,
+        keep: Keep | None = None,
+    ) -> int | Literal["changed", "taken"]:
+        kept = keep or Keep("")
+        arguments = raws(row.id, expected, bump, ends, *kept, name_key, row.name is not None)
+        arguments += redis_values.user_fields(row)
+        keys = [*_of_user(row.id), *_of_kept(kept), "users"] + ([f"n:{name_key}"] if name_key else [])
+        reply = await self._send("save_user", arguments, keys=keys, change=True)
+        if isinstance(reply, int):
+            return reply
+        return "changed" if reply == b"changed" else "taken"
+
+    async def delete_user(self, user_id: str) -> tuple[Ended, ...] | None:
+        reply = await self._run("delete_user", user_id, keys=[*_of_user(user_id), "users"], change=True)
+        return None if reply is None else redis_values.ended_all(reply)
+
+    async def users(self, after: str = "", limit: int = 100) -> list[UserRow]:
+        found = await self._run("users", after, limit, keys=["users"], change=False)
+        rows = (redis_values.user_row(text(user_id), flat) for user_id, flat in found)
+        return [row for row in rows if row is not None]
+
+    async def events(self, after: str = "", limit: int = 1000) -> list[Entry]:
+        start = f"({after}" if after else "-"
+        found = await self._client.one("XRANGE", self._tag + b"events", raw(start), "+", "COUNT", limit)
+        return [redis_values.entry(reply) for reply in found]
+
+    async def revocations(self, after: str = "", limit: int = 5000) -> list[Revocation]:
+        found = await self._run("revocations", after, limit, keys=["dead", "dead:until"], change=False)
+        return [redis_values.revocation(reply) for reply in found]
+
+
+def _of_user(user_id: str) -> list[str]:
+    return [f"u:{user_id}", f"i:{user_id}"]
+
+
+def _of_kept(keep: Keep) -> list[str]:
+    return [f"s:{keep.sid}"] if keep.sid else []

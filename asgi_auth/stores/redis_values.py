@@ -1,4 +1,4 @@
-"""Values to what Redis keeps of them, and back. Pure functions; `Broken` is what cannot be read.
+"""Values to what Redis keeps of them, and back. Pure functions.
 
 Everything is UTF-8 (a lone surrogate of a data key passes too); times are text with 17 digits, so they come back exact.
 """
@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast, get_args
 
+from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import BackendName, Client, Event, Grant, Reason, Record, UserRow
 from asgi_auth.stores import Ended, Entry, Loaded, NewSession, Revocation
 
@@ -16,7 +17,7 @@ Fields = Mapping[str, str]
 
 
 class Broken(ValueError):
-    """A hash that cannot be read. Its text says which field is missing or wrong, never a value."""
+    """A session's hash that cannot be read: that session ends. Whatever else cannot be read is `StoreUnavailable`."""
 
 
 def raw(value: str | float | bool | None) -> bytes:
@@ -38,10 +39,7 @@ def text(value: bytes) -> str:
 
 def fields_of(flat: Sequence[bytes]) -> Fields:
     """HGETALL's reply as a mapping."""
-    try:
-        return {text(flat[i]): text(flat[i + 1]) for i in range(0, len(flat), 2)}
-    except UnicodeDecodeError as error:
-        raise Broken("not UTF-8") from error
+    return {text(flat[i]): text(flat[i + 1]) for i in range(0, len(flat), 2)}
 
 
 def session_fields(new: NewSession) -> list[bytes]:
@@ -66,8 +64,8 @@ def record(sid: str, flat: Sequence[bytes]) -> Record:
     Raises:
         Broken: it cannot be read.
     """
-    fields = fields_of(flat)
     try:
+        fields = fields_of(flat)
         backend = fields["backend"]
         if backend not in get_args(BackendName):
             raise Broken("backend")
@@ -132,18 +130,18 @@ def user_row(user_id: str, flat: Sequence[bytes]) -> UserRow | None:
     """A user's hash; None if there is none.
 
     Raises:
-        Broken: it cannot be read.
+        StoreUnavailable: it cannot be read.
     """
-    fields = fields_of(flat)
-    if not fields:
+    if not flat:
         return None
     try:
+        fields = fields_of(flat)
         counted: dict[str, Any] = {"revision": int(fields["revision"]), "ended_below": int(fields["ended_below"])}
         if fields.get("deleted") == "1":
             return UserRow(user_id, deleted=True, **counted)
         claims = json.loads(fields["claims"])
         if not isinstance(claims, dict):
-            raise Broken("claims")
+            raise ValueError("claims")
         return UserRow(
             user_id,
             display_name=fields["display_name"],
@@ -156,7 +154,7 @@ def user_row(user_id: str, flat: Sequence[bytes]) -> UserRow | None:
             **counted,
         )
     except (KeyError, ValueError) as error:
-        raise Broken("a user's row cannot be read") from error
+        raise StoreUnavailable("the row of a user cannot be read") from error
 
 
 def loaded(sid: str, reply: Sequence[Any]) -> Loaded:
@@ -193,16 +191,16 @@ def entry(reply: Sequence[Any]) -> Entry:
     """One of XRANGE's: the id, and nonce, kind and values as fields. `user` and `kept` may be nobody.
 
     Raises:
-        Broken: it cannot be read.
+        StoreUnavailable: it cannot be read.
     """
-    fields = dict(fields_of(reply[1]))
     try:
+        fields = dict(fields_of(reply[1]))
         nonce, kind = fields.pop("nonce"), fields.pop("kind")
         values = {
             name: _NUMBERS[name](value) if name in _NUMBERS else (value or None) for name, value in fields.items()
         }
     except (KeyError, ValueError) as error:
-        raise Broken("an entry of the feed cannot be read") from error
+        raise StoreUnavailable("an entry of the feed cannot be read") from error
     return Entry(text(reply[0]), nonce, Event(cast(Any, kind), values))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -136,11 +137,16 @@ class Grants:
         self,
         refresh_token: str,
         *,
-        client_id: str,
+        client_id: str | None,
         asked: frozenset[str] | None,
         current: Callable[[UserRow], Awaitable[UserRow | None]],
     ) -> TokenPair:
-        """Exchange a refresh token for a pair. `current` asks the user directory again; None: the user is gone.
+        """Exchange a refresh token for a pair.
+
+        Args:
+            client_id: who presents it; None: whoever it was made for.
+            asked: no more scopes than these; None: all that were granted.
+            current: asks the user directory again; None: the user is gone.
 
         Until its successor has been seen, and the grace longer, a token gives that same successor again.
 
@@ -162,7 +168,7 @@ class Grants:
                 named.sid,
                 generation=named.generation,
                 digest=digest(named.secret),
-                client_id=client_id,
+                client_id=loaded.record.grant.client_id if client_id is None else client_id,
                 scope=scope_text(asked or ()),
                 revision=row.revision,
                 nonce=nonce,
@@ -182,13 +188,25 @@ class Grants:
             return await self.pair(done.loaded, text, generation=generation, scopes=scopes)
         raise StoreUnavailable("the user kept changing while a refresh token was exchanged")
 
+    async def standing(self, refresh_token: str) -> tuple[Loaded, str] | None:
+        """The session of a refresh token that would still be exchanged, and the scope it is good for; None: it is not.
+        Uses nothing up."""
+        named = self._decode(refresh_token)
+        loaded = None if named is None else await self._store.load(named.sid)
+        if named is None or not isinstance(loaded, Loaded) or loaded.user is None or loaded.record.grant is None:
+            return None
+        grant = loaded.record.grant
+        if grant.generation != named.generation or not hmac.compare_digest(grant.digest, digest(named.secret)):
+            return None
+        return loaded, scope_text(_allowed(grant, loaded.user, None))
+
     def session_of(self, refresh_token: str) -> str | None:
         """The session that a refresh token of ours names, whether it is good or used."""
         named = self._decode(refresh_token)
         return None if named is None else named.sid
 
     def _decode(self, refresh_token: str) -> RefreshToken | None:
-        return self._codec.decode(refresh_token.encode()) if refresh_token.isascii() else None
+        return self._codec.decode(refresh_token) if refresh_token.isascii() else None
 
     async def _owner(self, loaded: object, current: Callable[[UserRow], Awaitable[UserRow | None]]) -> UserRow:
         if not isinstance(loaded, Loaded) or loaded.user is None or loaded.record.grant is None:

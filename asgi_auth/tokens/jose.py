@@ -43,7 +43,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 # Asymmetric keys and certificates: PEM, SSH, JWK; and DER, by the OIDs of RSA, RSA-PSS, EC and Ed25519, or as PKCS #1.
-_KEY_TEXT = re.compile(rb"-----\s*(?:begin|end)\b|ssh-(?:rsa|ed25519)|ecdsa-sha2-|\"kty\"", re.IGNORECASE)
+_KEY_TEXT = re.compile(rb"-----\s*(?:begin|end)\b|ssh-(?:rsa|ed25519)|ecdsa-sha2-|\"kty\b", re.IGNORECASE)
 _KEY_DER = re.compile(
     rb"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01[\x01\x0a]|\x06\x07\x2a\x86\x48\xce\x3d\x02\x01|\x30\x05\x06\x03\x2b\x65\x70"
     rb"|\A\x30\x82..\x02\x82..\x00",
@@ -217,10 +217,14 @@ def kid_of(token: bytes, max_size: int = MAX_SIZE) -> str | None:
     return kid if isinstance(kid, str) else None
 
 
-def _segments(token: bytes, max_size: int) -> list[bytes]:
-    if not isinstance(token, bytes) or len(token) > max_size or token.count(b".") != 2:
+def _segments(token: bytes, max_size: int) -> tuple[bytes, bytes, bytes]:
+    if not isinstance(token, bytes) or len(token) > max_size:
         raise InvalidToken
-    return token.split(b".")
+    first = token.find(b".")
+    second = token.find(b".", first + 1)
+    if first < 0 or second < 0 or token.find(b".", second + 1) >= 0:
+        raise InvalidToken
+    return token[:first], token[first + 1 : second], token[second + 1 :]
 
 
 def _header(segment: bytes) -> dict[str, Any]:

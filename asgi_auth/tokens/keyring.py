@@ -80,7 +80,9 @@ class KeyRing:
         if self._configured:
             key = newest_signing(self._configured)
             if key is None:
-                raise ConfigurationError("ASGI_AUTH_JWT_KEY holds public keys alone: tokens can be verified, not issued")
+                raise ConfigurationError(
+                    "ASGI_AUTH_JWT_KEY holds public keys alone: tokens can be verified, not issued"
+                )
             return key
         await self._read()
         current = self._ring.current(self._algorithm)

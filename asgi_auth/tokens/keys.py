@@ -261,19 +261,38 @@ def _from_secrets(text: str, algorithm: str) -> list[Mapping[str, Any]]:
 
 def _signer(jwk: Mapping[str, Any], algorithm: Algorithm) -> Callable[[bytes], bytes]:
     scheme = algorithm.scheme
-    for name in _PRIVATE[algorithm.kty]:
-        if name in jwk:
-            decode_base64url(str(jwk[name]).encode("ascii"))  # PyJWT would take padding and junk
+    # PyJWT would take padding and junk.
+    private = {name: _octets(jwk, name) for name in _PRIVATE[algorithm.kty]}
+    key: Any
     if isinstance(scheme, HMACAlgorithm):
-        key: Any = HMACAlgorithm.from_jwk(dict(jwk))
+        key = private["k"]
     elif isinstance(scheme, RSAAlgorithm):
-        key = RSAAlgorithm.from_jwk(dict(jwk))
+        key = _rsa_key(jwk)
     elif isinstance(scheme, ECAlgorithm):
         key = ECAlgorithm.from_jwk(dict(jwk))
         return _deterministic(key, scheme) or (lambda message: scheme.sign(message, key))
     else:
         key = OKPAlgorithm.from_jwk(dict(jwk))
     return lambda message: scheme.sign(message, key)
+
+
+def _octets(jwk: Mapping[str, Any], name: str) -> bytes:
+    if not isinstance(jwk.get(name), str):
+        raise ValueError
+    return decode_base64url(jwk[name].encode("ascii"))
+
+
+def _rsa_key(jwk: Mapping[str, Any]) -> rsa.RSAPrivateKey:
+    n, e, d, p, q, dp, dq, qi = (
+        int.from_bytes(_octets(jwk, name), "big") for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi")
+    )
+    if "oth" in jwk or min(p, q) < 3 or p * q != n or d * e % (p - 1) != 1 or d * e % (q - 1) != 1:
+        raise ValueError
+    if dp != d % (p - 1) or dq != d % (q - 1) or qi * q % p != 1:
+        raise ValueError
+    # All that OpenSSL's check adds is whether p and q are primes, in 0.1 s; with composites no signature would verify.
+    numbers = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, rsa.RSAPublicNumbers(e, n))
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
 
 
 def _deterministic(key: ec.EllipticCurvePrivateKey, scheme: ECAlgorithm) -> Callable[[bytes], bytes] | None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from asgi_auth.errors import ConfigurationError
-from asgi_auth.tokens.jose import InvalidKey, decode_base64url, encode_base64url, strict_json
+from asgi_auth.tokens.jose import InvalidKey, decode_base64url, encode_base64url, is_kid, strict_json
 from asgi_auth.tokens.keys import SigningKey, generate
 
 VERSION = 1
@@ -127,6 +127,8 @@ def _write(key: RingKey, cipher: AESGCM | None) -> dict[str, Any]:
 
 def _read(entry: Mapping[str, Any], ciphers: Sequence[AESGCM]) -> tuple[RingKey, bool]:
     """A key, and whether it lies in the store as `dump` would write it now."""
+    if not is_kid(entry["kid"]):
+        raise ValueError
     if "key" in entry:
         jwk, fresh = entry["key"], not ciphers
     else:

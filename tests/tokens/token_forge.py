@@ -9,7 +9,7 @@ from typing import Any
 
 from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.jose import ALGORITHMS, VerifyingKey, encode_base64url
-from asgi_auth.tokens.keys import SigningKey, generate, kid_for
+from asgi_auth.tokens.keys import SigningKey, generate
 
 NOW = 1_800_000_000.0
 ISSUER = "https://app.example"
@@ -92,6 +92,3 @@ def shown(error: BaseException) -> str:
 def leaks(text: str, *secrets: str) -> list[str]:
     """Every run of 8 characters of a secret that the text holds."""
     return [s[i : i + 8] for s in secrets for i in range(len(s) - 7) if s[i : i + 8] in text]
-
-
-__all__ = [name for name in dir() if not name.startswith("_")] + ["kid_for"]

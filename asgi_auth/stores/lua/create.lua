@@ -10,10 +10,11 @@ local key = P .. 's:' .. sid
 -- This very call, asked again: the session as it is. One that has ended meanwhile stays dead.
 local there, dead = mend(sid)
 if there then
-  if dead or there.digest ~= digest or (there.first_digest or '') ~= token_digest then
-    return { 'changed' }
+  local first = there.generation == nil and '' or there.generation == '1' and there.token_digest
+  if not dead and (there.user or '') == id and there.digest == digest and first == token_digest then
+    return { loaded(sid, there), {} }
   end
-  return { loaded(sid, there), {} }
+  return { 'changed' }
 end
 
 local u = id ~= '' and user(id)
@@ -52,8 +53,13 @@ if u and limit > 0 then
     return { 'limit' }
   end
   table.sort(rivals, function(a, b)
-    local x, y = tonumber(a[2].seen_at) or 0, tonumber(b[2].seen_at) or 0
-    return x < y or (x == y and a[1] < b[1])
+    for _, field in ipairs({ 'seen_at', 'created_at' }) do
+      local x, y = tonumber(a[2][field]) or 0, tonumber(b[2][field]) or 0
+      if x ~= y then
+        return x < y
+      end
+    end
+    return a[1] < b[1]
   end)
 end
 
@@ -95,14 +101,14 @@ for i = 1, methods do
 end
 local ends, now = NOW + lifetime, text(NOW)
 redis.call('HSET', key, 'created_at', now, 'seen_at', now, 'authenticated_at', now, 'idle', text(idle),
-  'expires_at', text(ends), 'amr', '{' .. table.concat(amr, ',') .. '}', 'revision', revision,
+  'expires_at', text(ends), 'amr', '{' .. table.concat(amr, ',') .. '}', 'revision', u and revision or 0,
   'era', redis.call('HGET', P .. 'era', 'n') or 0, 'digest', digest, 'previous_digest', '', 'previous_until', 0,
   'tokens_until', 0, 'data_version', 0)
 if u then
   redis.call('HSET', key, 'user', id)
 end
 if token_digest ~= '' then
-  redis.call('HSET', key, 'generation', 1, 'token_digest', token_digest, 'first_digest', token_digest,
+  redis.call('HSET', key, 'generation', 1, 'token_digest', token_digest,
     'previous_token_digest', '', 'nonce', '', 'asked', '', 'made_at', now)
 end
 put(key, ARGV, 19 + methods)

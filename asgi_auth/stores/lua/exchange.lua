@@ -25,7 +25,7 @@ local function done(outcome, made_by)
   return { outcome, made_by, loaded(sid, r) }
 end
 
-if generation == current and digest == r.token_digest then
+if generation == current and digest ~= '' and digest == r.token_digest then
   redis.call('HDEL', key, 'confirmed_at')
   redis.call('HSET', key, 'generation', current + 1, 'token_digest', next_digest, 'previous_token_digest', digest,
     'nonce', nonce, 'asked', scope, 'made_at', text(NOW), 'seen_at', text(NOW))
@@ -33,7 +33,7 @@ if generation == current and digest == r.token_digest then
   return done('made', nonce)
 end
 
-if generation == current - 1 and digest == r.previous_token_digest then
+if generation == current - 1 and digest ~= '' and digest == r.previous_token_digest then
   if r.nonce == nonce and r.token_digest == next_digest then -- this very call, asked again
     return done('made', nonce)
   end

@@ -34,7 +34,7 @@ for at, c in ipairs(counters) do
   local i = 6 * at - 2
   if c then
     local n, window = c.n + 1, tonumber(ARGV[i + 2])
-    local again = n > tonumber(ARGV[i + 1]) and ARGV[i + 4] ~= ''
+    local again = c.n > tonumber(ARGV[i + 1]) and ARGV[i + 4] ~= ''
     local until_at = (c.n == 0 or again) and NOW + window or c.until_at
     local key = P .. 'h:' .. ARGV[i]
     redis.call('HSET', key, 'n', n, 'last', text(NOW), 'until_at', text(until_at))

@@ -4,6 +4,6 @@ local r, why = find(ARGV[4])
 if not r then
   return nil
 elseif why then
-  return { 'ended', why, r.user or '', r.ended and '' or text(NOW) }
+  return { why == 'broken' and not r.ended and 'broken' or 'ended', ARGV[4], r.user or '', why }
 end
 return loaded(ARGV[4], r)

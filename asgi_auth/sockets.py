@@ -1,0 +1,117 @@
+"""What passes on a WebSocket: refusals before it is accepted, our cookies on the accept, data saved while it is open."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.types import Message, Receive, Send
+
+from asgi_auth.context import Context
+from asgi_auth.entrance import touch
+from asgi_auth.errors import CredentialError, StoreUnavailable
+from asgi_auth.http.answers import Answer, refusal
+from asgi_auth.outgoing import as_refusal
+
+log = logging.getLogger("asgi_auth")
+
+SAVE_INTERVAL = 5.0
+"""Seconds after which data that changed on an open socket is saved."""
+
+POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
+
+
+class Socket:
+    """The `receive` and `send` of one WebSocket."""
+
+    def __init__(self, context: Context, receive: Receive, send: Send) -> None:
+        self._context = context
+        self._receive = receive
+        self._send = send
+        self._answered = False
+        self._accepted = False
+        self._replaced = False
+        self._saved_at = context.auth.clock()
+
+    async def receive(self) -> Message:
+        """For the application. A message that comes in is activity; now and then it saves the session's data."""
+        message = await self._receive()
+        if message["type"] == "websocket.receive" and self._accepted:
+            now = self._context.auth.clock()
+            if now - self._saved_at >= SAVE_INTERVAL:
+                self._saved_at = now
+                await self._save()
+                await self._touch(now)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """For the application."""
+        kind = message["type"]
+        if self._replaced:
+            return
+        if not self._answered and self._context.refusal is not None and kind != "websocket.accept":
+            self._replaced = True
+            await self.refuse(self._context.refusal)
+            return
+        if kind == "websocket.accept":
+            await self._accept(message)
+            return
+        self._answered = True
+        await self._send(message)
+
+    async def refuse(self, error: Exception) -> None:
+        """Refuse the handshake: with a status where the server can send one, else by a close, which makes it a 403."""
+        told = as_refusal(error, self._context)
+        self._answered = True
+        if "websocket.http.response" in (self._context.scope.get("extensions") or {}):
+            auth = self._context.auth
+            realm = auth.settings.realm if auth.problem is None else "asgi-auth"
+            await self._deny(refusal(told, realm=realm))
+        else:
+            code = TRY_AGAIN_LATER if told.status == 503 else POLICY_VIOLATION
+            await self._send({"type": "websocket.close", "code": code, "reason": told.code})
+
+    async def finished(self) -> None:
+        """The application has returned."""
+        if not self._answered and self._context.refusal is not None:
+            await self.refuse(self._context.refusal)
+        await self._save()
+
+    async def failed(self, error: Exception) -> bool:
+        """The application has raised. Whether the error was ours and is answered; else it goes on its way untouched."""
+        refusal = self._context.refusal
+        ours = isinstance(error, (CredentialError, StoreUnavailable)) or (
+            refusal is not None and error.__cause__ is refusal
+        )
+        if ours and self._replaced:
+            return True
+        if not ours or self._answered:
+            return False
+        await self.refuse(refusal or error)
+        return True
+
+    async def _accept(self, message: Message) -> None:
+        await self._save()
+        cookies = await self._context.cookies()
+        if cookies:
+            headers = [*(message.get("headers") or ()), *((b"set-cookie", cookie) for cookie in cookies)]
+            message = {**message, "headers": headers}
+        self._answered = self._accepted = self._context.started = True
+        self._context.orphan = None
+        await self._send(message)
+
+    async def _deny(self, answer: Answer) -> None:
+        await self._send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
+        await self._send({"type": "websocket.http.response.body", "body": answer.body})
+
+    async def _touch(self, now: float) -> None:
+        try:
+            await touch(self._context, since_entry=now - self._context.entered_at)
+        except StoreUnavailable:
+            log.warning("the activity of a WebSocket was not written: the store gives no answer")
+
+    async def _save(self) -> None:
+        try:
+            await self._context.save()
+        except (CredentialError, StoreUnavailable, TypeError, ValueError) as error:
+            log.error("session data of a WebSocket could not be saved: %s", error)

@@ -1,0 +1,141 @@
+"""redis-py's connections, kept per running event loop: its asyncio ones, and for trio its blocking ones in threads.
+
+Commands go out in one buffer, and a connection goes back to the others only after all its replies were read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+import redis
+import redis.asyncio
+
+Command = tuple[str | bytes | int, ...]
+
+
+class Link(Protocol):
+    """The connections of one running event loop."""
+
+    async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
+        """Send all at once and read a reply for each; a refusal of the server is a reply. `fresh`: on a connection of
+        now, after all that rest were closed."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class AsyncioLink:
+    """redis-py's asyncio connections. Any interruption, a cancellation too, closes the one that it met."""
+
+    def __init__(self, url: str, seats: int, options: dict[str, Any]) -> None:
+        pool = redis.asyncio.ConnectionPool.from_url(url, **options)
+        self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
+        self._seats = anyio.Semaphore(seats, fast_acquire=True)
+        self._idle: list[Any] = []
+        self._closed = False
+
+    async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
+        async with self._seats:
+            if fresh:
+                await self._close_idle()
+            known = bool(self._idle)
+            connection = self._idle.pop() if known else self._make()
+            whole = False
+            try:
+                if not known:
+                    await connection.connect()
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                replies = []
+                for _ in commands:
+                    try:
+                        replies.append(await connection.read_response())
+                    except redis.ResponseError as error:
+                        replies.append(error)
+                whole = True
+                return replies
+            finally:
+                if whole and not self._closed:
+                    self._idle.append(connection)
+                else:
+                    await connection.disconnect(nowait=True)  # closes without waiting, so no cancellation meets it
+
+    async def _close_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().disconnect(nowait=True)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        with anyio.move_on_after(1, shield=True):  # TLS says goodbye, to a server that listens
+            while self._idle:
+                await self._idle.pop().disconnect()
+        await self._close_idle()
+
+
+class ThreadLink:
+    """redis-py's blocking connections in worker threads. Who is cancelled leaves, the thread reads all its replies."""
+
+    def __init__(self, url: str, seats: int, options: dict[str, Any]) -> None:
+        pool = redis.ConnectionPool.from_url(url, **options)
+        self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
+        self._seats = anyio.CapacityLimiter(seats)
+        self._idle: list[Any] = []
+        self._closed = False
+
+    async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
+        return await anyio.to_thread.run_sync(
+            self._exchange, commands, fresh, abandon_on_cancel=True, limiter=self._seats
+        )
+
+    def _exchange(self, commands: Sequence[Command], fresh: bool) -> list[Any]:
+        if fresh:
+            self._close_idle()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._make()
+        whole = False
+        try:
+            connection.connect()
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            replies = []
+            for _ in commands:
+                try:
+                    replies.append(connection.read_response())
+                except redis.ResponseError as error:
+                    replies.append(error)
+            whole = True
+            return replies
+        finally:
+            if whole:
+                self._idle.append(connection)
+            else:
+                connection.disconnect()
+            if self._closed:  # by the loop's thread, meanwhile
+                self._close_idle()
+
+    def _close_idle(self) -> None:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return
+            connection.disconnect()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._close_idle()
+
+
+def open_link(url: str, seats: int, timeout: float, options: dict[str, Any]) -> Link:
+    """Connections for the running event loop, at most `seats`. No step of the blocking ones lasts longer than `timeout`
+    seconds; for the others the caller keeps the time."""
+    try:
+        on_asyncio = asyncio.current_task() is not None
+    except RuntimeError:  # no loop of asyncio runs here
+        on_asyncio = False
+    kind, seconds = (AsyncioLink, None) if on_asyncio else (ThreadLink, timeout)
+    return kind(url, seats, {**options, "socket_timeout": seconds, "socket_connect_timeout": seconds})

@@ -1,0 +1,214 @@
+"""The SQLite store's file: where it may lie, how it is made and opened, and its tables.
+
+Whatever cannot be a store is a `ConfigurationError` that says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import sys
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from asgi_auth.errors import ConfigurationError
+
+APPLICATION_ID = 0x61736761
+"""In the file's header: this database is ours, whatever its name says."""
+
+VERSION = 1
+"""Of the tables, in `PRAGMA user_version`. Each migration takes a database from its index to the next version."""
+
+_MIGRATIONS = (
+    (
+        """CREATE TABLE sessions (
+            sid TEXT NOT NULL PRIMARY KEY, user_id TEXT, forget_at REAL NOT NULL, tokens_until REAL NOT NULL,
+            body TEXT NOT NULL, data TEXT NOT NULL)""",
+        "CREATE INDEX sessions_by_user ON sessions (user_id) WHERE user_id IS NOT NULL",
+        "CREATE INDEX sessions_by_end ON sessions (forget_at)",
+        """CREATE TABLE ended (
+            sid TEXT NOT NULL PRIMARY KEY, user_id TEXT, reason TEXT NOT NULL, tokens_until REAL NOT NULL,
+            until REAL NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX ended_by_end ON ended (until)",
+        """CREATE TABLE users (
+            id TEXT NOT NULL PRIMARY KEY, name_key TEXT UNIQUE, deleted INTEGER NOT NULL, revision INTEGER NOT NULL,
+            tokens_until REAL NOT NULL, killed_until REAL NOT NULL, body TEXT NOT NULL)""",
+        "CREATE INDEX users_by_killed ON users (killed_until)",
+        "CREATE TABLE eras (era INTEGER NOT NULL PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL)",
+        """CREATE TABLE counters (
+            key TEXT NOT NULL PRIMARY KEY, hits INTEGER NOT NULL, last_at REAL NOT NULL, until REAL NOT NULL
+            ) WITHOUT ROWID""",
+        "CREATE INDEX counters_by_end ON counters (until)",
+        "CREATE TABLE settled (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, nonce TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL)""",
+    ),
+)
+
+_NETWORK = frozenset(
+    (
+        *("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ceph", "coda", "lustre", "gpfs", "gfs2"),
+        *(
+            "beegfs",
+            "glusterfs",
+            "ocfs2",
+            "orangefs",
+            "pvfs2",
+            "sshfs",
+            "s3fs",
+            "davfs",
+            "rclone",
+            "gcsfuse",
+            "juicefs",
+        ),
+    )
+)
+"""File systems of several machines, on which the shared memory that WAL needs is not shared."""
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether a statement failed only because another connection was at it: it may be tried again."""
+    return isinstance(error, sqlite3.OperationalError) and "lock" in str(error)
+
+
+def prepare(path: Path) -> None:
+    """See that a database can live at this path, and make an empty file with mode 0600 if there is none.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise ConfigurationError(f"STORE: there is no directory {folder}: make it, or name another file")
+    kind = network_filesystem(folder)
+    if kind is not None:
+        raise ConfigurationError(
+            f"STORE: {folder} is on a network file system ({kind}), where SQLite loses writes: "
+            "use a local disk, or redis:// for several machines"
+        )
+    # Never opened when it is there: closing any descriptor of a file drops all locks that this process has on it.
+    with suppress(FileExistsError):
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise _unwritable(folder, error.strerror) from error
+    if not path.is_file():
+        raise ConfigurationError(f"STORE: {path} is not a file: name another one")
+    for place, rights in ((path, os.R_OK | os.W_OK), (folder, os.W_OK | os.X_OK)):
+        if not os.access(place, rights, effective_ids=os.access in os.supports_effective_ids):
+            raise _unwritable(place, "permission denied")
+
+
+def _unwritable(place: Path, why: str | None) -> ConfigurationError:
+    return ConfigurationError(
+        f"STORE: {place} cannot be written ({why}): give this process the right to write the database file and its "
+        "directory (SQLite keeps two more files beside it), or name another file"
+    )
+
+
+def network_filesystem(folder: Path) -> str | None:
+    """The kind of network file system that a directory is on; None: none, or it cannot be told (not Linux)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return None
+    device = os.stat(folder).st_dev
+    return network_mount(mounts, folder=str(folder.resolve()), device=f"{os.major(device)}:{os.minor(device)}")
+
+
+def network_mount(mounts: str, *, folder: str, device: str) -> str | None:
+    """The kind of network file system under `folder`, by the text of /proc/self/mountinfo (proc(5)); None: none.
+
+    The mount of this device counts; where none has it (btrfs and overlays show another one), the innermost mount point.
+    """
+    by_device: str | None = None
+    by_path, depth = "", -1
+    for line in mounts.splitlines():
+        before, separator, after = line.partition(" - ")
+        fields, kinds = before.split(" "), after.split(" ")
+        if not separator or len(fields) < 5:
+            continue
+        if fields[2] == device:
+            by_device = kinds[0]
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4]).rstrip("/")
+        if (folder == point or folder.startswith(f"{point}/")) and len(point) >= depth:
+            by_path, depth = kinds[0], len(point)
+    kind = by_device if by_device is not None else by_path
+    name = kind.removeprefix("fuse.")
+    return kind if name in _NETWORK else None
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a file that is there. It waits for nobody by itself, and any one thread may use it at a time.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    address = f"file:{quote(str(path))}?mode=rw"
+    connection = sqlite3.connect(address, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA journal_size_limit=16777216")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def use_wal(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises:
+    ConfigurationError: this file or its directory has no room for a write-ahead log.
+    """
+    _version(connection, path)  # before anything is changed in a file that is not ours
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise ConfigurationError(f"STORE: {path} cannot have a write-ahead log here: put it on a local disk")
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables to `VERSION`, inside a transaction that the caller has begun.
+
+    Raises:
+        ConfigurationError: it is another application's database, or of a newer version.
+    """
+    version = _version(connection, path)
+    for statements in _MIGRATIONS[version:]:
+        for statement in statements:
+            connection.execute(statement)
+    if version < VERSION:
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (tables or version or application):
+        raise ConfigurationError(f"STORE: {path} is another application's database: name a file of its own")
+    if version > VERSION:
+        raise ConfigurationError(
+            f"STORE: {path} was made by a newer asgi-auth (schema {version}, this one knows {VERSION}): "
+            "upgrade asgi-auth, or name another file"
+        )
+    return int(version)
+
+
+def misconfiguration(error: sqlite3.Error, path: Path) -> ConfigurationError | None:
+    """What is wrong with the file, if that is why it could not be opened; None: it may work later."""
+    text = str(error)
+    if "not a database" in text:
+        return ConfigurationError(f"STORE: {path} is not an SQLite database: name another file")
+    if "malformed" in text or "corrupt" in text:
+        return ConfigurationError(
+            f"STORE: the database {path} is damaged: restore it from a backup, or move it away to begin anew"
+        )
+    if "readonly" in text or "unable to open" in text:
+        return _unwritable(path, text)
+    return None
