@@ -47,7 +47,6 @@ class Kind(NamedTuple):
 
 LOGIN = Kind("authn_login_success", "INFO", "A user logged in")
 LOGIN_AFTER_FAILURES = Kind("authn_login_successafterfail", "INFO", "A user logged in after failures")
-LOGIN_NEW_DEVICE = Kind("login_new_device", "INFO", "A user logged in from a client that was not seen lately")
 SESSION_CREATED = Kind("session_created", "INFO", "A session began")
 LOGIN_FAILED = Kind("authn_login_fail", "WARN", "A login failed")
 LOGIN_LIMIT_REACHED = Kind("authn_login_fail_max", "WARN", "So many logins failed that no more are let in for now")
@@ -74,8 +73,6 @@ INVALID_INPUT = Kind("input_validation_fail", "WARN", "Something malformed, doub
 UNREADABLE = Kind("crypt_decrypt_fail", "WARN", "Something stored could not be read")
 STORE_UNAVAILABLE = Kind("store_unavailable", "WARN", "The store does not answer")
 STORE_RECOVERED = Kind("store_recovered", "WARN", "The store answers again")
-VIEW_STALE = Kind("view_stale", "WARN", "This process cannot prove that its view is current")
-UNREVOCABLE_TOKEN = Kind("unrevocable_token_accepted", "WARN", "A token was accepted on its signature alone", 0.0)
 KEY_ROTATED = Kind("key_rotated", "WARN", "A new signing key was made")
 STARTUP = Kind("sys_startup", "WARN", "Authentication started")
 SHUTDOWN = Kind("sys_shutdown", "WARN", "Authentication stopped")

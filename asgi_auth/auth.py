@@ -20,7 +20,7 @@ from asgi_auth.logins import Logins
 from asgi_auth.model import Session, User, UserRow, scope_text, scope_tokens
 from asgi_auth.parts import Foundation, Parts, complete, found, risks
 from asgi_auth.settings import Settings
-from asgi_auth.stores import Ended, Keep
+from asgi_auth.stores import Ended, Keep, Store
 from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
 
 log = logging.getLogger("asgi_auth")
@@ -35,11 +35,17 @@ class Auth:
     Args:
         settings: None: those of the environment.
         directory: where users and passwords are, instead of what `USERS` names.
+        store: instead of the one that the settings name.
         clock: gives the seconds since the epoch, for the times in tokens and the log.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, directory: Directory | None = None, clock: Clock = wall_clock
+        self,
+        settings: Settings | None = None,
+        *,
+        directory: Directory | None = None,
+        store: Store | None = None,
+        clock: Clock = wall_clock,
     ) -> None:
         self.problem: ConfigurationError | None = None
         """What is wrong with the configuration, as far as it is known."""
@@ -50,7 +56,10 @@ class Auth:
             except ConfigurationError as error:
                 self.problem = error
         self.clock = clock
+        self.silent = False
+        """Whether the store gave no answer when it was last asked."""
         self._given = directory
+        self._given_store = store
         self._making = threading.Lock()
         self._base: Foundation | None = None
         self._parts: Parts | None = None
@@ -129,6 +138,8 @@ class Auth:
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later call opens it again."""
         if self._base is not None:
+            if self._parts is not None:
+                self._base.audit.record(audit.SHUTDOWN)
             self._base.audit.flush()
             await self._base.store.aclose()
 
@@ -380,7 +391,13 @@ class Auth:
         return parts, parts.directory
 
     def _found(self) -> Foundation:
-        return found(self.settings, clock=self.clock, directory=self._given, on_change=self._changed)
+        return found(
+            self.settings,
+            clock=self.clock,
+            directory=self._given,
+            store=self._given_store,
+            on_change=self._changed,
+        )
 
     def _changed(self, before: UserRow | None, after: UserRow) -> None:
         """Log what `Users` changed."""
@@ -405,7 +422,7 @@ class Auth:
         pair = parts.cookies.secure
         log.info(
             "store %s; cookie %s (Secure; on plain http to this machine %s); tokens %s of issuer %s; ours: %s",
-            shown["ASGI_AUTH_STORE"],
+            shown["ASGI_AUTH_STORE"] if self._given_store is None else type(parts.store).__name__,
             pair.session_name.decode(),
             parts.cookies.plain.session_name.decode(),
             settings.jwt_algorithm,

@@ -11,6 +11,8 @@ from collections.abc import Mapping, MutableMapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from anyio import CancelScope
+
 from asgi_auth.audit import RequestFacts
 from asgi_auth.errors import AuthError, ContentTooLarge, CredentialError, StoreUnavailable, Unavailable
 from asgi_auth.http.cookies import keep_problem
@@ -47,6 +49,8 @@ class Context:
     def __init__(self, auth: Auth, scope: MutableMapping[str, Any]) -> None:
         self.auth = auth
         self.scope = scope
+        self._copy: MutableMapping[str, Any] | None = None
+        """What the application asked with last: the scope, or a copy that something inside has made of it."""
         self.identity: Identity | None = None
         self.reason = ""
         self.presented: Presented | None = None
@@ -83,6 +87,8 @@ class Context:
         context = scope.get(KEY) if isinstance(scope, Mapping) else None
         if not isinstance(context, Context):
             raise RuntimeError("AuthMiddleware has not seen this request: is it installed, and is this an ASGI server?")
+        if isinstance(scope, MutableMapping):
+            context._copy = scope
         return context
 
     @cached_property
@@ -134,8 +140,9 @@ class Context:
         if KEY not in self.scope:
             return
         identity = self.identity
-        self.scope["user"] = ANONYMOUS if identity is None else identity.user
-        self.scope["auth"] = AuthCredentials(identity)
+        for scope in (self.scope, self._copy or self.scope):
+            scope["user"] = ANONYMOUS if identity is None else identity.user
+            scope["auth"] = AuthCredentials(identity)
 
     def refuse(self, refusal: CredentialError) -> None:
         """Record what the answer is going to be, if the application ends this request with an error of that status."""
@@ -214,6 +221,17 @@ class Context:
             except StoreUnavailable:
                 pass
         return [cookie for cookie in (self._visitor_cookie, self._session_cookie) if cookie is not None]
+
+    async def close(self) -> None:
+        """The request is over. A login stands once its cookie went out; one whose cookie never did is ended."""
+        self.over = True
+        if self.orphan is None:
+            return
+        with CancelScope(shield=True):
+            try:
+                await self.auth.parts.store.end(self.orphan, "revoked")
+            except StoreUnavailable:
+                log.error("session %s was made by a login that failed, and could not be ended", self.orphan)
 
     # ------------------------------------------------------------------ data
 

@@ -14,7 +14,7 @@ from asgi_auth.context import Context
 from asgi_auth.errors import InvalidToken, StoreUnavailable
 from asgi_auth.guards import decide
 from asgi_auth.http import values
-from asgi_auth.http.credentials import authorization, cookies, has_preflight
+from asgi_auth.http.credentials import authorization, cookies
 from asgi_auth.http.origin import SAFE_METHODS, cross_origin
 from asgi_auth.model import Identity, Rejected
 from asgi_auth.stores import Loaded
@@ -24,10 +24,12 @@ TOUCH_INTERVAL = 60.0
 
 
 class CookiesShown(NamedTuple):
-    """The values of our two cookies, as often as they came."""
+    """The values of our two cookies, as often as they came. `carried`: whether one is there, by whichever name; a page
+    elsewhere must not turn a login on this machine into a visitor's request by its mere `Origin`."""
 
     session: list[bytes]
     visitor: list[bytes]
+    carried: bool = False
 
 
 async def enter(context: Context, *, path: str, active: bool = True) -> None:
@@ -41,11 +43,7 @@ async def enter(context: Context, *, path: str, active: bool = True) -> None:
         CredentialError: the request ends here, before the application runs.
         StoreUnavailable: likewise; nobody can say who it is.
     """
-    scope, settings = context.scope, context.auth.settings
-    method = scope.get("method", "GET")
-    if has_preflight(method, scope["headers"]):
-        return
-    bearer = authorization(scope["headers"]) if "jwt" in settings.backends else None
+    bearer = authorization(context.scope["headers"], bearer_enabled="jwt" in context.auth.settings.backends)
     if bearer is not None:
         await _by_token(context, bearer.token)
     else:
@@ -80,10 +78,10 @@ async def shown(context: Context) -> CookiesShown:
     hint = context.auth.cookie_hint
     if not any(name == b"cookie" and hint in value for name, value in headers):
         return nothing
-    await context.auth.opened()
+    ours = (await context.auth.opened()).cookies
     pair = context.pair
-    found = cookies(headers, (pair.session_name, pair.visitor_name))
-    return CookiesShown(found.get(pair.session_name, []), found.get(pair.visitor_name, []))
+    found = cookies(headers, ours.names)
+    return CookiesShown(found.get(pair.session_name, []), found.get(pair.visitor_name, []), bool(found))
 
 
 async def recall(context: Context, found: CookiesShown) -> None:
@@ -139,7 +137,7 @@ async def _by_token(context: Context, token: bytes) -> None:
 
 async def _by_cookie(context: Context) -> None:
     found = await shown(context)
-    refuse_cross_origin(context, carried=bool(found.session or found.visitor))
+    refuse_cross_origin(context, carried=found.carried)
     if len(found.session) > 1 or len(found.visitor) > 1:
         context.auth.parts.audit.record(
             audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="doubled"
@@ -175,7 +173,7 @@ async def _visitor(context: Context, text: bytes) -> None:
 
 def _dead(context: Context, answer: Rejected) -> None:
     """A cookie that opens nothing. The request goes on as nobody's."""
-    context.reason = answer.reason
+    context.reason = answer.told
     _log_rejected(context, answer, "cookie")
     if answer.clear and _fetch_mode(context) in (b"", b"navigate") and context.scope["type"] == "http":
         if answer.session_id is None:
@@ -188,8 +186,9 @@ def _log_rejected(context: Context, answer: Rejected, field: str) -> None:
     if answer.forged:
         _log_forged(context, field)
     elif answer.session_id is not None and answer.error != InvalidToken.OUT_OF_DATE:
+        kind = audit.UNREADABLE if answer.cause == "broken" else audit.USED_AFTER_END
         context.auth.parts.audit.record(
-            audit.USED_AFTER_END, answer.user_id, request=context.facts, sid=answer.session_id, reason=answer.reason
+            kind, answer.user_id, request=context.facts, sid=answer.session_id, reason=answer.cause
         )
     elif not answer.error:
         _log_foreign(context)
@@ -223,9 +222,10 @@ async def _still_a_user(context: Context) -> None:
     if identity.backend == "jwt":
         raise InvalidToken(InvalidToken.REVOKED if row is None else InvalidToken.OUT_OF_DATE)
     if row is None:
+        presented = context.presented
         context.log_out(clear=False)
-        context.reason = "ended"
-        context.outlived = identity.session_id
+        context.presented = presented
+        _dead(context, Rejected(cause="disabled", clear=True, session_id=identity.session_id, user_id=identity.user.id))
     elif row.revision != identity.row.revision:
         user = row.user()
         context.identity = replace(identity, user=user, scopes=user.scopes, row=row)

@@ -45,6 +45,7 @@ class CredentialError(AuthError):
         scope: the scopes that were missing, joined by spaces (RFC 6750 §3.1).
         max_age: how old a login may be, in seconds (RFC 9470 §3).
         retry_after: seconds after which a repetition can succeed.
+        limit: how many attempts are let in, for the log.
         reason: for a dead cookie `expired` or `ended`.
         allow: the methods that a path has (RFC 9110 §15.5.6).
     """
@@ -60,6 +61,7 @@ class CredentialError(AuthError):
         scope: str | None = None,
         max_age: int | None = None,
         retry_after: int | None = None,
+        limit: int | None = None,
         reason: str | None = None,
         allow: str | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class CredentialError(AuthError):
         self.scope = scope
         self.max_age = max_age
         self.retry_after = retry_after
+        self.limit = limit
         self.reason = reason
         self.allow = allow
         super().__init__(self.description)
@@ -74,6 +77,10 @@ class CredentialError(AuthError):
 
 class InvalidRequest(CredentialError):
     """Malformed, doubled or mistyped (RFC 6749 §5.2, RFC 6750 §3.1)."""
+
+
+class MalformedAuthorization(InvalidRequest):
+    """The `Authorization` header is malformed or doubled, so the answer has a challenge (RFC 6750 §3.1)."""
 
 
 class CookieNotKept(CredentialError):

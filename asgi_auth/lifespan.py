@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+from anyio import CancelScope
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_auth.auth import Auth
@@ -65,7 +66,8 @@ class _Lifespan:
                 await self._receive()
                 self._last_word = {"type": "lifespan.shutdown.complete"}
         finally:
-            await self._auth.aclose()
+            with CancelScope(shield=True):
+                await self._auth.aclose()
         # The last thing that we await: some servers go on, or cancel us, as soon as they have it.
         if self._last_word is not None:
             await self._send(self._last_word)

@@ -18,13 +18,12 @@ from asgi_auth.errors import (
     NotFound,
     SessionLimit,
     StoreUnavailable,
-    TooManyRequests,
     WeakPassword,
 )
 from asgi_auth.model import Client, Identity, Session, UserRow
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
-from asgi_auth.stores import Created, Ended, Keep, NewSession, Presented, new_sid
+from asgi_auth.stores import Created, Ended, Keep, Loaded, NewSession, Presented, new_sid
 from asgi_auth.tokens.grants import Reuse, TokenPair
 
 PASSWORD = ("pwd",)
@@ -47,11 +46,7 @@ class Logins:
             TooManyRequests: too many failures, or too many passwords being hashed.
         """
         record, facts = self._parts.audit.record, context.facts
-        try:
-            ticket = await self._parts.throttle.enter(username, context.address)
-        except TooManyRequests:
-            record(audit.RATE_LIMIT_EXCEEDED, context.address, self._parts.settings.login_rate.allowed, request=facts)
-            raise
+        ticket = await self._parts.throttle.enter(username, context.address)
         try:
             row = await self._parts.users.authenticate(username, password)
         except (CredentialError, StoreUnavailable):
@@ -148,6 +143,9 @@ class Logins:
             record(audit.TOKEN_REUSED, owner, reuse.loaded.record.sid, request=facts(context), backend="jwt")
             self.ended([Ended(reuse.loaded.record.sid, owner, "reuse")], context)
             raise InvalidGrant from None
+        except InvalidGrant:
+            await self._refused(refresh_token, context)
+            raise
         record(
             audit.TOKEN_CREATED,
             pair.session.user_id,
@@ -157,6 +155,19 @@ class Logins:
             backend="jwt",
         )
         return pair
+
+    async def _refused(self, refresh_token: str, context: Context | None) -> None:
+        """Log a refresh token that opens nothing."""
+        record, address = self._parts.audit.record, None if context is None else context.address
+        sid = self._parts.grants.session_of(refresh_token)
+        found = None if sid is None else await self._parts.store.load(sid)
+        if sid is None:
+            record(audit.INVALID_INPUT, "refresh_token", address, request=facts(context), reason="forged or malformed")
+        elif isinstance(found, Loaded):
+            record(audit.INVALID_INPUT, "client_id", address, request=facts(context), sid=sid)
+        else:
+            owner = None if found is None else found.user_id
+            record(audit.USED_AFTER_END, owner, request=facts(context), sid=sid, backend="jwt")
 
     async def rotate(self, context: Context, *, grace: float) -> None:
         """Give the session of this request another secret; the old one is good for `grace` seconds more.

@@ -1,5 +1,6 @@
-"""AuthMiddleware: the way of one request, from top to bottom. Pure ASGI; it builds no framework's request and never reads
-a body that is the application's."""
+"""AuthMiddleware: the way of one request, from top to bottom.
+
+Pure ASGI; it builds no framework's request and never reads a body that is the application's."""
 
 from __future__ import annotations
 
@@ -9,15 +10,18 @@ from typing import Any, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from asgi_auth import audit
 from asgi_auth.auth import Auth
 from asgi_auth.context import KEY, Context
 from asgi_auth.endpoints import Endpoint, Endpoints
 from asgi_auth.endpoints.call import Call
 from asgi_auth.entrance import enter, guard
-from asgi_auth.errors import ConfigurationError, CredentialError, InvalidRequest, StoreUnavailable
+from asgi_auth.errors import ConfigurationError, CredentialError, StoreUnavailable
+from asgi_auth.http.credentials import has_preflight
 from asgi_auth.http.forwarded import route_path
 from asgi_auth.lifespan import run_lifespan
 from asgi_auth.logins import Logins
+from asgi_auth.model import ANONYMOUS
 from asgi_auth.outgoing import Outgoing
 from asgi_auth.settings import Settings
 from asgi_auth.sockets import Socket
@@ -81,11 +85,9 @@ class AuthMiddleware:
             await self._answer(endpoint, context, outgoing, receive)
             return
         try:
-            self._must_work()
-            await enter(context, path=path)
-            guard(context, path=path)
+            await self._enter(context, path)
         except Refused as error:
-            await outgoing.refuse(error, challenge=isinstance(error, InvalidRequest))
+            await outgoing.refuse(error)
             return
         inner = self._fill(context)
         try:
@@ -96,7 +98,7 @@ class AuthMiddleware:
         else:
             await outgoing.finished()
         finally:
-            context.over = True
+            await context.close()
             self._look_back(context, inner)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,9 +106,7 @@ class AuthMiddleware:
         socket = Socket(context, receive, send)
         path = route_path(scope)
         try:
-            self._must_work()
-            await enter(context, path=path)
-            guard(context, path=path)
+            await self._enter(context, path)
         except Refused as error:
             await socket.refuse(error)
             return
@@ -119,7 +119,7 @@ class AuthMiddleware:
         else:
             await socket.finished()
         finally:
-            context.over = True
+            await context.close()
             self._look_back(context, inner)
 
     async def _answer(self, endpoint: Endpoint, context: Context, outgoing: Outgoing, receive: Receive) -> None:
@@ -132,7 +132,19 @@ class AuthMiddleware:
         else:
             await outgoing.answer(answer, cors=not endpoint.public)
         finally:
-            context.over = True
+            await context.close()
+
+    async def _enter(self, context: Context, path: str) -> None:
+        """Who is calling, and may they come in. A preflight is nobody's and always reaches the application, which alone
+        knows what it allows."""
+        self._must_work()
+        if has_preflight(context.scope.get("method", ""), context.scope["headers"]):
+            return
+        await enter(context, path=path)
+        guard(context, path=path)
+        if self.auth.silent and context.identity is not None:
+            self.auth.silent = False
+            self.auth.parts.audit.record(audit.STORE_RECOVERED)
 
     def _must_work(self) -> None:
         if self.auth.problem is not None:
@@ -145,23 +157,21 @@ class AuthMiddleware:
             scope = context.scope = dict(scope)
         scope[KEY] = context
         context.fill_scope()
-        if "session" in scope:
-            self._warn("session", "another middleware's session is in the scope: ours is at scope['asgi_auth'].data")
-        else:
-            scope["session"] = context.data
+        scope.setdefault("session", context.data)
         return scope
 
     def _look_back(self, context: Context, scope: MutableMapping[str, Any]) -> None:
-        """Say once if something inside has put its own user into our place."""
-        user = scope.get("user")
-        expected = None if context.identity is None else context.identity.user.id
-        if user is not None and getattr(user, "id", None) != expected:
+        """Say once if somebody has a user or a session of their own in our place."""
+        if scope.get("user") is not (ANONYMOUS if context.identity is None else context.identity.user):
             self._warn("user", "something inside AuthMiddleware replaced scope['user']: remove its own authentication")
+        if scope.get("session") is not context.data:
+            self._warn("session", "another middleware's session is in the scope: ours is at scope['asgi_auth'].data")
 
     def _compare(self, outer: Auth) -> None:
-        if outer is not self.auth and outer.problem is None and self.auth.problem is None:
-            if outer.settings != self.auth.settings:
-                self._warn("inner", "AuthMiddleware is installed twice with differing settings: the outer one counts")
+        if outer is self.auth or outer.problem is not None or self.auth.problem is not None:
+            return
+        if outer.settings != self.auth.settings:
+            self._warn("inner", "AuthMiddleware is installed twice with differing settings: the outer one counts")
 
     def _warn(self, what: str, text: str) -> None:
         if what not in self._warned:

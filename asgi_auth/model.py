@@ -299,7 +299,7 @@ class Rejected:
 
     Attributes:
         error: what a bearer is told (one of `InvalidToken`'s sentences).
-        reason: `expired` or `ended`, what the holder of a dead cookie is told; empty: nothing.
+        cause: why the session that it named ended, if that is known.
         clear: whether the client should drop the credential.
         forged: whether it was tampered with, rather than merely old.
         session_id: of the session that it named, if it was ours.
@@ -307,15 +307,22 @@ class Rejected:
     """
 
     error: str = ""
-    reason: str = ""
+    cause: Reason | None = None
     clear: bool = False
     forged: bool = False
     session_id: str | None = None
     user_id: str | None = None
 
+    @property
+    def told(self) -> str:
+        """What the holder of a dead cookie of ours is told: `expired` or `ended`, nothing finer."""
+        if self.session_id is None:
+            return ""
+        return "expired" if self.cause in ("idle", "lifetime") else "ended"
+
 
 class AuthCredentials(StarletteCredentials):
-    """What `scope["auth"]` and `request.auth` hold: Starlette's `AuthCredentials` and how the request was authenticated.
+    """What `scope["auth"]` and `request.auth` hold: Starlette's `AuthCredentials`, and how somebody was recognised.
 
     Attributes:
         scopes: the scopes of the credential, and `authenticated` for somebody.

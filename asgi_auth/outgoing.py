@@ -10,10 +10,15 @@ from starlette.types import Message, Send
 from asgi_auth import audit
 from asgi_auth.context import Context
 from asgi_auth.errors import (
+    ContentTooLarge,
     CredentialError,
     CrossOrigin,
     InsufficientScope,
+    InsufficientUserAuthentication,
+    InvalidClient,
+    InvalidRequest,
     StoreUnavailable,
+    TooManyRequests,
     Unavailable,
 )
 from asgi_auth.http import values
@@ -29,6 +34,7 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
     """What the client is told of an error of ours, after the log has been told more."""
     if isinstance(error, StoreUnavailable):
         log.error("the store gives no answer: %s", error)
+        context.auth.silent = True
         if context.auth.is_open:
             context.auth.parts.audit.record(audit.STORE_UNAVAILABLE, request=context.facts)
         return Unavailable(retry_after=RETRY_AFTER)
@@ -38,18 +44,23 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
     if context.auth.is_open:
         record = context.auth.parts.audit.record
         user = None if context.identity is None else context.identity.user.id
-        if isinstance(error, InsufficientScope):
+        if isinstance(error, (InsufficientScope, InsufficientUserAuthentication)):
             record(audit.ACCESS_REFUSED, user, context.scope["path"], request=context.facts)
         elif isinstance(error, CrossOrigin):
             record(audit.CROSS_ORIGIN, user or context.address, request=context.facts)
+        elif isinstance(error, TooManyRequests):
+            record(audit.RATE_LIMIT_EXCEEDED, user or context.address, error.limit, request=context.facts)
+        elif isinstance(error, (InvalidRequest, InvalidClient, ContentTooLarge)):
+            who, why = user or context.address, error.description
+            record(audit.INVALID_INPUT, "request", who, request=context.facts, reason=why)
     return error
 
 
 class Outgoing:
     """The `send` of one HTTP request. It looks at the start of the answer and lets everything else pass.
 
-    Session data is saved before a start below 500 goes out; a 5xx, or an exception of the application, drops what is not
-    saved yet.
+    Session data is saved before a start below 500 goes out; a 5xx, or an exception of the application, drops what is
+    not saved yet.
     """
 
     def __init__(self, context: Context, send: Send, *, refusals: Literal["ours", "app"]) -> None:
@@ -61,16 +72,18 @@ class Outgoing:
 
     async def send(self, message: Message) -> None:
         """For the application."""
+        if self._replaced:
+            return
         if message["type"] == "http.response.start":
             await self._start(message)
-        elif not self._replaced:
+        else:
             await self._send(message)
 
-    async def refuse(self, error: Exception, *, challenge: bool = False) -> None:
+    async def refuse(self, error: Exception) -> None:
         """Answer with an error of ours."""
         settings = self._context.auth.settings if self._context.auth.problem is None else None
         realm = "asgi-auth" if settings is None else settings.realm
-        await self.answer(refusal(as_refusal(error, self._context), realm=realm, challenge=challenge))
+        await self.answer(refusal(as_refusal(error, self._context), realm=realm))
 
     async def answer(self, answer: Answer, *, cors: bool = True) -> None:
         """Send a whole answer of ours, with the cookies that it carries."""
@@ -85,9 +98,9 @@ class Outgoing:
         await self._send({"type": "http.response.body", "body": answer.body})
 
     async def finished(self) -> None:
-        """The application has returned: what it changed after the answer began is saved now."""
-        await self._end_orphan()
-        if self._dropped:
+        """The application has returned: what it changed after the answer began is saved now. Without an answer there is
+        nothing to save, since the server makes a 500 of it."""
+        if self._dropped or not self._context.started:
             return
         try:
             await self._context.save()
@@ -104,7 +117,6 @@ class Outgoing:
         if self._replaced and ours:
             return True
         if not ours or self._context.started:
-            await self._end_orphan()
             return False
         await self.refuse(refusal or error)
         return True
@@ -154,14 +166,3 @@ class Outgoing:
     def _begin(self) -> None:
         self._context.started = True
         self._context.orphan = None
-
-    async def _end_orphan(self) -> None:
-        """A login stands once its cookie went out; this one's never will."""
-        orphan = self._context.orphan
-        if orphan is None:
-            return
-        self._context.orphan = None
-        try:
-            await self._context.auth.parts.store.end(orphan, "revoked")
-        except StoreUnavailable:
-            log.error("session %s was made by a login that failed, and could not be ended", orphan)

@@ -19,7 +19,7 @@ from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
 from asgi_auth.settings import Settings
-from asgi_auth.stores import Store, open_store
+from asgi_auth.stores import Store, in_the_clear, open_store
 from asgi_auth.throttle import LoginThrottle
 from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.grants import Grants, Lifetimes
@@ -61,16 +61,19 @@ class Parts(Foundation):
     grants: Grants
 
 
-def found(settings: Settings, *, clock: Clock, directory: Directory | None, on_change: OnChange) -> Foundation:
+def found(
+    settings: Settings, *, clock: Clock, directory: Directory | None, store: Store | None, on_change: OnChange
+) -> Foundation:
     """Make what needs no answer from the store. Nothing is opened.
 
     Args:
-        directory: instead of the one that the settings name.
+        directory, store: instead of the ones that the settings name.
 
     Raises:
         ConfigurationError: a setting names something that is not there or cannot be used.
     """
-    store = open_store(settings.store, timeout=settings.store_timeout)
+    if store is None:
+        store = open_store(settings.store, timeout=settings.store_timeout)
     if directory is None:
         directory = _directory(settings, store)
     key_text = settings.key_text()
@@ -149,6 +152,11 @@ def risks(settings: Settings) -> list[str]:
         found.append(f"{what} lie in the store in the clear: whoever reads it can log in; set ASGI_AUTH_SECRET")
     if settings.store.startswith("memory:"):
         found.append("the store is memory: every restart logs everybody out, and other processes have another one")
+    if in_the_clear(settings.store):
+        found.append(
+            "the connection to Redis is not encrypted and leaves this host: whoever listens on the way can log in; "
+            "use rediss://"
+        )
     if settings.insecure_http:
         found.append("ASGI_AUTH_INSECURE_HTTP sends cookies over plain http: whoever listens on the way can log in")
     if settings.session_cookie and not settings.session_cookie.lower().startswith(("__host-", "__secure-")):
@@ -157,7 +165,8 @@ def risks(settings: Settings) -> list[str]:
         )
     if "jwt" in settings.backends and settings.password_grant:
         found.append(
-            "the password grant is on, which RFC 9700 forbids; ASGI_AUTH_PASSWORD_GRANT=off leaves POST /login for tokens"
+            "the password grant is on, which RFC 9700 forbids; "
+            "with ASGI_AUTH_PASSWORD_GRANT=off /login gives tokens"
         )
     if settings.session_lifetime > 400 * 86_400:
         found.append("browsers keep no cookie for more than 400 days, whatever ASGI_AUTH_SESSION_LIFETIME says")

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
         extra="forbid",
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,
+        defer_build=True,
     )
 
     backends: Annotated[frozenset[BackendName], BeforeValidator(readers.words)] = Field(

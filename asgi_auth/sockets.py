@@ -1,4 +1,4 @@
-"""What passes on a WebSocket: refusals before it is accepted, our cookies on the accept, data saved while it is open."""
+"""What goes over a WebSocket: refusals before it is accepted, our cookies on the accept, data saved while it is open."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class LoginThrottle:
         )
         hit = await self._store.hit(limits)
         if hit.wait > 0:
-            raise TooManyRequests(retry_after=math.ceil(hit.wait))
+            raise TooManyRequests(retry_after=math.ceil(hit.wait), limit=self._allowed)
         counted = tuple((limit, count) for limit, count in zip(limits, hit.counts, strict=True) if count)
         return Ticket(
             keys=tuple(limit.key for limit, _ in counted),
@@ -110,7 +110,7 @@ class LoginThrottle:
         # One less, since a limit lets in the one that exceeds it.
         hit = await self._store.hit([Limit(_key("visitor", address), VISITORS_A_MINUTE - 1, 60.0)])
         if hit.wait > 0:
-            raise TooManyRequests(retry_after=math.ceil(hit.wait))
+            raise TooManyRequests(retry_after=math.ceil(hit.wait), limit=VISITORS_A_MINUTE)
 
     async def introspection(self, caller: str) -> None:
         """Count a question about a token that is none, so that nobody guesses tokens here (RFC 7662 §4): 600 a minute.
@@ -120,7 +120,7 @@ class LoginThrottle:
         """
         hit = await self._store.hit([Limit(_key("introspection", caller), MISSES_A_MINUTE - 1, 60.0)])
         if hit.wait > 0:
-            raise TooManyRequests(retry_after=math.ceil(hit.wait))
+            raise TooManyRequests(retry_after=math.ceil(hit.wait), limit=MISSES_A_MINUTE)
 
 
 def _compared(name: str) -> bytes:

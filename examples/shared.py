@@ -1,12 +1,13 @@
-"""What the three examples share: the page, its headers, and two demo users. Knows no framework."""
+"""What the three examples share: the page, its headers, JSON that comes in, two demo users. Knows no framework."""
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from asgi_auth.errors import NameTaken, StoreUnavailable
+from asgi_auth.errors import ConfigurationError, NameTaken, StoreUnavailable
 
 PAGE: Final = Path(__file__).resolve().parent / "page"
 
@@ -59,11 +60,28 @@ def page_file(name: str) -> tuple[bytes, str]:
     return (PAGE / name).read_bytes(), media_type
 
 
+def json_value(body: bytes | str) -> Any:
+    """The JSON value in a request's body.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("the body is no well-formed JSON") from None
+
+
+def bad_request(error: Exception) -> dict[str, str]:
+    """The body of a 400, in the same shape as the refusals of the package."""
+    return {"error": "invalid_request", "error_description": str(error)}
+
+
 async def add_demo_users(auth: CreatesUsers) -> None:
     """Put alice and bob into the built-in directory, unless they are there.
 
-    Several workers may do it at once: whoever comes second finds the name taken. A store that is silent does not
-    keep the example from starting.
+    Several workers may do it at once: whoever comes second finds the name taken. Neither a store that is silent nor a
+    directory elsewhere (`ASGI_AUTH_USERS`) keeps the example from starting.
     """
     for name, password, scopes in _DEMO_USERS:
         try:
@@ -72,6 +90,9 @@ async def add_demo_users(auth: CreatesUsers) -> None:
             continue
         except StoreUnavailable:
             _log.warning("the demo users were not added, since the store gives no answer: start again when it does")
+            return
+        except ConfigurationError as error:
+            _log.info("no demo users: %s", error)
             return
         _log.info(
             "added the demo user %s (scopes: %s) with the password that the page at / names", name, ", ".join(scopes)

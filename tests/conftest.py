@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,11 @@ def redis_url(redis_server: str) -> str:
         answer = sock.recv(64)
     assert answer == b"+OK\r\n", answer
     return redis_server
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of each store in turn."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
+    return f"sqlite:///{tmp_path / 'any.sqlite3'}" if request.param == "sqlite" else "memory://"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asgi_auth.clock import Clock
 from asgi_auth.errors import InvalidToken
 from asgi_auth.model import Identity, Rejected, User, scope_tokens
-from asgi_auth.tokens.access import AccessTokens, kid_of
+from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.keyring import KeyRing
 from asgi_auth.view import View
 
@@ -21,7 +21,7 @@ class JWTBackend:
 
     async def identify(self, credential: bytes) -> Identity | Rejected:
         """Who this token speaks for."""
-        await self._keys.learn(kid_of(credential, self._tokens.max_size))
+        await self._keys.learn(self._tokens.kid_of(credential))
         try:
             claims = self._tokens.verify(credential, self._keys.find, now=self._clock())
         except InvalidToken as refusal:
@@ -34,7 +34,7 @@ class JWTBackend:
             return Rejected(error=told, session_id=claims.sid, user_id=claims.sub)
         scopes = scope_tokens(claims.scope)
         return Identity(
-            user=User(claims.sub, scopes=scopes),
+            user=User(claims.sub, scopes=scopes, claims=claims.payload),
             backend="jwt",
             session_id=claims.sid,
             scopes=scopes,

@@ -12,7 +12,6 @@ from asgi_auth.view import View
 _FORGED = Rejected(clear=True, forged=True)
 _FOREIGN = Rejected()
 
-_BY_THEMSELVES = ("idle", "lifetime")
 _REPLACED = ("replaced", "logout")
 
 
@@ -33,7 +32,12 @@ class SessionBackend:
         found = await self._view.session(presented.sid)
         if isinstance(found, Loaded):
             return self._identity(presented, found)
-        return Rejected(reason=_told(found), clear=_clears(found), session_id=presented.sid, user_id=_owner(found))
+        return Rejected(
+            cause=None if found is None else found.reason,
+            clear=_clears(found),
+            session_id=presented.sid,
+            user_id=None if found is None else found.user_id,
+        )
 
     async def outlived(self, sid: str) -> bool:
         """Whether a dead cookie of this session may be cleared now, which is no longer so once a login, a logout or a
@@ -47,7 +51,7 @@ class SessionBackend:
         previous = hmac.compare_digest(presented.digest, record.previous_digest) and loaded.now < record.previous_until
         if row is None or record.backend != "session" or not (current or previous):
             # The session lives under another secret, which the browser has or is about to get.
-            return Rejected(reason="ended", session_id=presented.sid)
+            return Rejected(cause="replaced", session_id=presented.sid)
         return session_identity(loaded, row)
 
 
@@ -66,14 +70,6 @@ def session_identity(loaded: Loaded, row: UserRow) -> Identity:
         now=loaded.now,
         record=record,
     )
-
-
-def _told(found: Ended | None) -> str:
-    return "expired" if found is not None and found.reason in _BY_THEMSELVES else "ended"
-
-
-def _owner(found: Ended | None) -> str | None:
-    return None if found is None else found.user_id
 
 
 def _clears(found: Ended | None) -> bool:

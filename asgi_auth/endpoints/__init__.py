@@ -43,7 +43,7 @@ class Endpoint:
 
     async def __call__(self, call: Call) -> Answer:
         scope = call.context.scope
-        method = scope["method"]
+        method = scope.get("method", "GET")
         if has_preflight(method, scope["headers"]):
             origins = values(scope["headers"], b"origin")
             trusted = call.settings.trusted_origins
@@ -84,6 +84,12 @@ class Endpoints:
                 {"GET": discovery.metadata}, open=True, public=True
             ),
         }
+
+    @property
+    def paths(self) -> list[str]:
+        """Where something of ours answers, for people."""
+        under = [self._prefix + path for path in [*self._under, *(["/sessions/{id}"] if self._under else [])]]
+        return [*under, *self._at_root]
 
     def find(self, scope: MutableMapping[str, Any], path: str) -> Endpoint | None:
         """What answers here, or None: the path is the application's. `path`: less `root_path`."""

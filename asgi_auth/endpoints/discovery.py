@@ -30,10 +30,10 @@ async def metadata(call: Call) -> Answer:
     """
     settings = call.settings
     origin = _origin(settings)
-    if origin is None or "jwt" not in settings.backends:
+    if origin is None or "jwt" not in settings.backends or not call.parts.keys.signs:
         raise NotFound(
             "There is no metadata: set ASGI_AUTH_URL, or ASGI_AUTH_JWT_ISSUER to an https address, "
-            "and keep the backend jwt on"
+            "keep the backend jwt on, and have a key to sign with"
         )
     base = origin + settings.prefix
     rules = settings.protect.entries if settings.protect is not None else ()

@@ -23,7 +23,7 @@ async def login(call: Call) -> Answer:
     mode = text(body, "mode") or "session"
     if mode not in ("session", "jwt"):
         raise InvalidRequest("mode must be session or jwt")
-    if mode not in call.settings.backends:
+    if mode not in call.settings.backends or (mode == "jwt" and not call.parts.keys.signs):
         raise InvalidRequest(f"The mode {mode} is off here")
     if mode == "jwt":
         return await _with_tokens(call, body, username, password)

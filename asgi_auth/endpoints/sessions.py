@@ -6,7 +6,7 @@ from asgi_auth.endpoints.call import Call
 from asgi_auth.errors import InsufficientUserAuthentication, InvalidToken, NotFound
 from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.model import User
-from asgi_auth.stores import Keep, Loaded
+from asgi_auth.stores import Keep, Loaded, is_sid
 
 
 async def me(call: Call) -> Answer:
@@ -46,7 +46,7 @@ async def end_one(call: Call) -> Answer:
         await _end_current(call)
         return empty_answer(204)
     _must_be_fresh(call)
-    loaded = await call.parts.store.load(sid)
+    loaded = await call.parts.store.load(sid) if is_sid(sid) else None
     if not isinstance(loaded, Loaded) or loaded.record.user_id != identity.user.id:
         raise NotFound
     ended = await call.parts.store.end(sid, "revoked")

@@ -11,7 +11,6 @@ from urllib.parse import unquote_plus
 from asgi_auth import audit
 from asgi_auth.endpoints.call import Call
 from asgi_auth.errors import (
-    ConfigurationError,
     InvalidClient,
     InvalidCredentials,
     InvalidGrant,
@@ -27,7 +26,7 @@ from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.http.bodies import text
 from asgi_auth.logins import PASSWORD
 from asgi_auth.model import scope_tokens
-from asgi_auth.tokens.access import Claims, kid_of
+from asgi_auth.tokens.access import Claims
 from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
 
 INTROSPECT = frozenset({"introspect"})
@@ -40,7 +39,7 @@ async def token(call: Call) -> Answer:
     body = await call.body(form=True)
     client_id = client_of(call, body)
     grant = text(body, "grant_type", required=True)
-    offered = "jwt" in call.settings.backends
+    offered = "jwt" in call.settings.backends and call.parts.keys.signs
     if grant == "refresh_token" and offered:
         presented = text(body, "refresh_token", required=True)
         return pair_answer(
@@ -125,8 +124,6 @@ async def _by_password(call: Call, body: dict[str, object], client_id: str) -> A
         pair = await call.logins.by_token(row, client_id=client_id, asked=asked, amr=PASSWORD, context=call.context)
     except (InvalidCredentials, SessionLimit) as refusal:
         raise InvalidGrant(refusal.description) from None
-    except ConfigurationError:
-        raise UnsupportedGrantType("This service verifies tokens and issues none") from None
     return pair_answer(pair)
 
 
@@ -157,7 +154,7 @@ async def _claims(call: Call, presented: str) -> Claims | None:
     if not presented.isascii():
         return None
     raw = presented.encode("ascii")
-    await call.parts.keys.learn(kid_of(raw, call.parts.tokens.max_size))
+    await call.parts.keys.learn(call.parts.tokens.kid_of(raw))
     try:
         return call.parts.tokens.verify(raw, call.parts.keys.find, now=call.parts.clock())
     except InvalidToken:

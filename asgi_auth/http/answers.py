@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from asgi_auth.errors import CredentialError, InsufficientScope, InvalidClient, InvalidRequest
+from asgi_auth.errors import CredentialError, InsufficientScope, InvalidClient, MalformedAuthorization
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -29,11 +29,10 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def refusal(error: CredentialError, *, realm: str, challenge: bool = False) -> Answer:
+def refusal(error: CredentialError, *, realm: str) -> Answer:
     """A refusal as JSON, `{"error", "error_description"(, "reason")}`, never to be stored.
 
-    Every 401 and every `insufficient_scope` has a challenge; with `challenge` an `invalid_request` has one too
-    (a bearer's 400, RFC 6750 §3.1).
+    Every 401, every `insufficient_scope` and the 400 of a malformed `Authorization` header has a challenge.
 
     Args:
         realm: the host of `URL`, else `asgi-auth`.
@@ -42,7 +41,7 @@ def refusal(error: CredentialError, *, realm: str, challenge: bool = False) -> A
     if error.reason:
         payload["reason"] = error.reason
     headers: HeaderList = []
-    if error.status == 401 or isinstance(error, InsufficientScope) or (challenge and isinstance(error, InvalidRequest)):
+    if error.status == 401 or isinstance(error, (InsufficientScope, MalformedAuthorization)):
         headers.append((b"www-authenticate", challenge_for(error, realm=realm)))
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(error.retry_after, 0)))

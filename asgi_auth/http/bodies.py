@@ -16,7 +16,7 @@ from asgi_auth.errors import InvalidRequest
 MAX_DEPTH = 16
 MAX_MEMBERS = 100
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)  # the last quote may be missing, or many would take long
 _BRACKET = re.compile(r"[\[\]{}]")
 _CHARSET = re.compile(rb';[ \t]*charset[ \t]*=[ \t]*"?([^";]*)', re.IGNORECASE)
 _FORM_FLAGS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
@@ -52,7 +52,8 @@ def parse_body(content_type: bytes | None, body: bytes, *, form: bool) -> dict[s
 def _json(body: bytes) -> dict[str, object]:
     try:
         document = body.decode("utf-8")
-        _check_depth(document)
+        if depth(document) > MAX_DEPTH:
+            raise InvalidRequest(f"The body has more than {MAX_DEPTH} levels")
         value = json.loads(document, object_pairs_hook=_members, parse_constant=_constant, parse_float=_number)
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails for half of a surrogate pair
     except (ValueError, RecursionError):  # a UnicodeError is a ValueError
@@ -62,12 +63,13 @@ def _json(body: bytes) -> dict[str, object]:
     return value
 
 
-def _check_depth(document: str) -> None:
-    depth = 0
+def depth(document: str) -> int:
+    """How deep the arrays and objects of a JSON text are nested."""
+    level = deepest = 0
     for bracket in _BRACKET.findall(_STRING.sub("", document)):
-        depth += 1 if bracket in "[{" else -1
-        if depth > MAX_DEPTH:
-            raise InvalidRequest(f"The body has more than {MAX_DEPTH} levels")
+        level += 1 if bracket in "[{" else -1
+        deepest = max(deepest, level)
+    return deepest
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from asgi_auth.errors import InvalidRequest
+from asgi_auth.errors import MalformedAuthorization
 from asgi_auth.http import Headers, values
 
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)")
 _SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Matches an open quote to its end too, so that many of them cost no more than one.
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*("?)', re.DOTALL)
 
 
 class Bearer(NamedTuple):
@@ -30,8 +31,8 @@ def authorization(headers: Headers, *, bearer_enabled: bool = True) -> Bearer | 
     every scheme is the application's.
 
     Raises:
-        InvalidRequest: two credentials and one of them is Bearer or DPoP, in two headers or joined by a comma (as some
-            servers do it); or a Bearer header that is not `Bearer 1*SP b64token`.
+        MalformedAuthorization: two credentials and one of them is Bearer or DPoP, in two headers or joined by a comma
+            (as some servers do it); or a Bearer header that is not `Bearer 1*SP b64token`.
     """
     if not bearer_enabled:
         return None
@@ -44,13 +45,13 @@ def authorization(headers: Headers, *, bearer_enabled: bool = True) -> Bearer | 
     if not {b"bearer", b"dpop"}.intersection(schemes) or schemes == [b"dpop"]:
         return None
     if len(schemes) > 1:
-        raise InvalidRequest("Send one credential in one Authorization header")
-    raise InvalidRequest("The Authorization header is malformed: send Bearer, a space and the token")
+        raise MalformedAuthorization("Send one credential in one Authorization header")
+    raise MalformedAuthorization("The Authorization header is malformed: send Bearer, a space and the token")
 
 
 def _schemes(value: bytes) -> list[bytes]:
     """The scheme of a header, and what could be schemes after its commas; in lower case."""
-    head, *rest = _QUOTED.sub(b"", value).split(b",")
+    head, *rest = _QUOTED.sub(lambda quoted: b"" if quoted[1] else quoted[0], value).split(b",")
     first = _SCHEME.match(head.lstrip(b" \t"))
     return [first[0].lower() if first else b"", *(b"".join(part.split(None, 1)[:1]).lower() for part in rest)]
 

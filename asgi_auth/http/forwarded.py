@@ -16,7 +16,7 @@ from asgi_auth.http import Headers, values
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _PAIR = re.compile(
-    rb"[ \t]*(?:(" + _TOKEN + rb'+)=(?:"((?:[^"\\]|\\.)*)"|((?:' + _TOKEN + rb"|[:\[\]])+)))?[ \t]*([;,]|\Z)"
+    rb"[ \t]*(?:(" + _TOKEN + rb'+)=(?:"((?:[^"\\]|\\.)*)"|((?:' + _TOKEN + rb"|[:\[\]])+))[ \t]*)?([;,]|\Z)"
 )
 _ESCAPED = re.compile(rb"\\(.)")
 _NODE = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]+))?")

@@ -1,7 +1,7 @@
 """The cookie's text and the secrets in it: `<ring>.<sid>.<secret>` and a signature. Pure; knows no header.
 
-The signature keeps garbage from the store, the secret's digest in the store keeps everybody else out. A text is accepted
-byte for byte as it was issued, or not at all.
+The signature keeps garbage from the store, the secret's digest in the store keeps everybody else out. A text is
+accepted byte for byte as it was issued, or not at all.
 """
 
 from __future__ import annotations

@@ -37,4 +37,9 @@ class SessionCookies:
 
         prefixed = "__Secure-session" if domain or path != "/" else "__Host-session"
         self.secure = pair(name or prefixed, True)
-        self.plain = pair(name or f"session-{ring[:4]}", bool(name) and str(name).startswith("__") or same_site == "none")
+        self.plain = pair(
+            name or f"session-{ring[:4]}", (bool(name) and str(name).startswith("__")) or same_site == "none"
+        )
+        pairs = (self.secure, self.plain)
+        self.names = frozenset(pair.session_name for pair in pairs) | {pair.visitor_name for pair in pairs}
+        """Under which a cookie of ours may come."""

@@ -11,6 +11,11 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple, Protocol
 
 from asgi_auth.errors import NoSessionData
+from asgi_auth.http.bodies import depth
+
+MAX_DEPTH = 100
+"""How deep a value may be nested. What Python's JSON takes depends on the stack at that moment: a value that could be
+set could not be saved a little deeper, or be read by nobody."""
 
 
 class Changes(NamedTuple):
@@ -143,4 +148,6 @@ def _encode(key: str, value: Any) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"session[{key!r}]: JSON cannot hold this value ({type(value).__name__})") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and depth(text) > MAX_DEPTH:
+        raise ValueError(f"session[{key!r}]: this value has more than {MAX_DEPTH} levels")
     return text

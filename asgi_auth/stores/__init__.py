@@ -23,15 +23,20 @@ write none.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.model import BackendName, Client, Event, Reason, Record, UserRow
+
+_SID = re.compile(r"[0-9a-f]{2}[0-9A-Za-z_-]{22}")
 
 TOMBSTONE_LIFETIME = 3600.0
 """Seconds for which an ended session is remembered with its reason."""
@@ -43,6 +48,11 @@ FEED_LENGTH = 16384
 def new_sid(partition: str = "00") -> str:
     """A session's public id: its partition's two hex digits and 132 random bits, 24 characters of base64url."""
     return partition + secrets.token_urlsafe(17)[:22]
+
+
+def is_sid(text: str) -> bool:
+    """Whether a text has the form of a session's public id."""
+    return _SID.fullmatch(text) is not None
 
 
 class Presented(NamedTuple):
@@ -198,11 +208,9 @@ class Store(Protocol):
         Raises:
             ConfigurationError: this cannot be a store (unwritable file, a server that evicts, a newer schema, …).
         """
-        ...
 
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later verb opens it again."""
-        ...
 
     async def once(self, name: str, default: str) -> str:
         """The first writer's value, for everybody and for ever."""
@@ -210,15 +218,13 @@ class Store(Protocol):
 
     async def keys(self) -> str | None:
         """The key ring, as it was put; None: there is none yet."""
-        ...
 
     async def put_keys(self, expected: str | None, ring: str) -> bool:
         """Replace the key ring if it is still `expected`. E: `keys`."""
         ...
 
     async def load(self, sid: str) -> Loaded | Ended | None:
-        """A living session; one that ended and is remembered, or is past its end; None: never heard of, or forgotten."""
-        ...
+        """A living session; one that ended and is remembered, or is past its end; None: unknown or forgotten."""
 
     async def create(
         self,
@@ -256,7 +262,6 @@ class Store(Protocol):
 
     async def touch(self, sids: Collection[str]) -> None:
         """Somebody is there: moves `seen_at` and the idle end of those that live."""
-        ...
 
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
         """Give a living session a new secret if `presented` is its current one. The old one is good for `grace` seconds
@@ -265,7 +270,6 @@ class Store(Protocol):
 
     async def end(self, sid: str, reason: Reason) -> Ended | None:
         """End one session. None: it was not alive. E: `ended`, if it was."""
-        ...
 
     async def end_user(
         self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
@@ -273,11 +277,9 @@ class Store(Protocol):
         """End all of a user's sessions, in both modes, those missing from any index too, by raising `revision` and
         `ended_below`. `keep` survives if it is a living session of this user. `disable` sets or lifts `disabled`.
         None: no such user. E: one `user`, with `kept`."""
-        ...
 
     async def end_all(self, reason: Reason) -> None:
         """End every session, visitors' too, by raising the era. No loop over users. E: `all`."""
-        ...
 
     async def sessions(self, user_id: str) -> list[Loaded]:
         """The user's living sessions in both modes, the latest first."""
@@ -317,7 +319,6 @@ class Store(Protocol):
 
     async def confirm(self, sid: str, generation: int) -> None:
         """The refresh token of this generation, or an access token of it, has been seen. The first time counts."""
-        ...
 
     async def hit(self, limits: Sequence[Limit]) -> Hit:
         """Count one attempt under every limit, or under none if one of them refuses."""
@@ -325,15 +326,12 @@ class Store(Protocol):
 
     async def unhit(self, undo: Collection[str], clear: Collection[str]) -> None:
         """Take one hit of each of `undo` back; forget the counters `clear`."""
-        ...
 
     async def user(self, user_id: str) -> UserRow | None:
         """A user's row, deleted ones too."""
-        ...
 
     async def user_by_name(self, name_key: str) -> UserRow | None:
         """The user whose name, in its compared form, is this."""
-        ...
 
     async def save_user(
         self,
@@ -360,7 +358,6 @@ class Store(Protocol):
     async def delete_user(self, user_id: str) -> tuple[Ended, ...] | None:
         """End the user's sessions (reason `deleted`) and forget all but id and revision; the name is free again.
         None: no such user. E: `user`."""
-        ...
 
     async def users(self, after: str = "", limit: int = 100) -> list[UserRow]:
         """Users in the order of their ids, those after `after`; no deleted ones."""
@@ -376,11 +373,10 @@ class Store(Protocol):
 
 
 def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store:
-    """The store that a URL names. Nothing is opened yet.
+    """The store that a URL names; nothing is opened yet.
 
     Args:
-        url: `memory://`, `sqlite:///relative`, `sqlite:////absolute`, `redis://`, `rediss://` or `unix://`, these three
-            with an optional `?prefix=`.
+        url: `memory://`, `sqlite:///relative`, `sqlite:////absolute`, or for Redis `redis://`, `rediss://`, `unix://`.
         timeout: the longest a verb takes, in seconds.
         clock: decides instead of the store's own clock; for tests.
 
@@ -388,32 +384,41 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
         ConfigurationError: no store has such a URL, or its extra is not installed.
     """
     scheme, separator, rest = url.partition("://")
-    if separator and scheme == "memory":
-        if rest:
-            raise ConfigurationError(f"STORE: nothing may follow memory:// (not {rest!r})")
+    if url == "memory://":
         from asgi_auth.stores.memory import MemoryStore
 
         return MemoryStore(clock)
-    if separator and scheme == "sqlite":
-        path = rest.removeprefix("/")
-        if path == rest or path in {"", "/"} or path.endswith("/") or set(path) & set("?#\0"):
+    if scheme == "sqlite" and separator:
+        path = rest[1:]
+        if not rest.startswith("/") or not path.strip("/") or path.endswith("/") or set(path) & set("?#\0"):
             raise ConfigurationError(
-                "STORE: an SQLite store is sqlite:/// and a path without ? and #, as in sqlite:///asgi-auth.sqlite3 "
-                "(relative) or sqlite:////var/lib/app/asgi-auth.sqlite3 (absolute)"
+                "STORE: after sqlite:/// comes a file's path without ? and #, as in sqlite:///asgi-auth.sqlite3 or, "
+                "from the root, sqlite:////var/lib/app/asgi-auth.sqlite3"
             )
         from asgi_auth.stores.sqlite import SQLiteStore
 
         return SQLiteStore(path, timeout=timeout, clock=clock)
-    if separator and scheme in {"redis", "rediss", "unix"}:
+    if scheme in {"redis", "rediss", "unix"} and separator:
         try:
             from asgi_auth.stores.redis import RedisStore
         except ImportError as error:
             raise ConfigurationError(
-                f"STORE: a {scheme}:// store needs the redis package: pip install 'asgi-auth[redis]'"
+                f"STORE: {scheme}:// needs the redis package: pip install 'asgi-auth[redis]'"
             ) from error
         return RedisStore(url, timeout=timeout, clock=clock)
-    # The URL may hold a password, so only its scheme is repeated.
-    problem = f"no store is called {scheme!r}" if separator else "a store is named by a URL"
+    # Not repeated: a URL may hold a password.
     raise ConfigurationError(
-        f"STORE: {problem}: memory://, sqlite:///asgi-auth.sqlite3, redis://localhost:6379/0, rediss://… or unix://…"
+        "STORE: no store has such a URL; valid are memory://, sqlite:///asgi-auth.sqlite3, "
+        "redis://localhost:6379/0, rediss://redis.example.com and unix:///run/redis.sock"
     )
+
+
+def in_the_clear(url: str) -> bool:
+    """Whether what this store is told leaves this host unencrypted."""
+    if not url.startswith("redis://"):
+        return False
+    try:
+        host = urlsplit(url).hostname or "localhost"
+        return not (host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return True

@@ -23,7 +23,7 @@ from asgi_auth.stores import (
     Windows,
     verbs,
 )
-from asgi_auth.stores.verbs import Rows
+from asgi_auth.stores.rows import Rows
 
 T = TypeVar("T")
 

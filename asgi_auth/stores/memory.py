@@ -17,8 +17,8 @@ from asgi_auth.clock import Clock
 from asgi_auth.model import Event, Record, UserRow
 from asgi_auth.stores import FEED_LENGTH, Entry, Revocation, rules
 from asgi_auth.stores.local import LocalStore
+from asgi_auth.stores.rows import Account, Rows
 from asgi_auth.stores.rules import Counter, Tombstone, Turn
-from asgi_auth.stores.verbs import Account, Rows
 
 T = TypeVar("T")
 

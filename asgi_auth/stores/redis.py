@@ -55,7 +55,6 @@ class RedisStore:
     def __init__(self, url: str, *, timeout: float = 2.0, clock: Clock | None = None) -> None:
         address = parse_address(url)
         self.clock = clock
-        self._cleartext = address.cleartext
         # One server has one partition, whatever a sid begins with. A cluster takes the two digits from there, and all
         # keys of a user have the same tag.
         self._tag = raw(f"{address.prefix}{{00}}:")
@@ -77,8 +76,6 @@ class RedisStore:
                 f"STORE: these keys were made by another version of asgi-auth (schema {schema!r}, this one has "
                 f"{SCHEMA!r}): upgrade, or choose another ?prefix="
             )
-        if self._cleartext:
-            _log.warning("the connection to Redis is not encrypted and leaves this host: use rediss://")
 
     def _check(self, info: Mapping[str, str], config: Any) -> None:
         """Hold the server against what a store needs."""

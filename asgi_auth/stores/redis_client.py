@@ -7,19 +7,18 @@ for a replica if there is one. Knows no session and no key.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import logging
 import math
 import secrets
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.resources import files
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import anyio
 import redis
@@ -65,7 +64,6 @@ class Address(NamedTuple):
 
     url: str
     prefix: str
-    cleartext: bool
 
 
 def parse_address(url: str) -> Address:
@@ -85,18 +83,7 @@ def parse_address(url: str) -> Address:
             "STORE: certificates are always checked; name your own CA with ?ssl_ca_certs=/path.pem"
         )
     kept = "&".join(pair for pair in query.split("&") if unquote(pair.partition("=")[0]) != "prefix")
-    split = urlsplit(url)
-    return Address(
-        f"{base}?{kept}" if kept else base, prefix, split.scheme == "redis" and not _loopback(split.hostname)
-    )
-
-
-def _loopback(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or "localhost"
-        return host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return Address(f"{base}?{kept}" if kept else base, prefix)
 
 
 class RedisClient:
@@ -114,7 +101,9 @@ class RedisClient:
         self._url = url
         self._timeout = timeout
         self._scripts = load_scripts()
-        self._links: RunVar[Link | None] = RunVar(f"asgi_auth_redis_{secrets.token_hex(8)}", None)
+        name = f"asgi_auth_redis_{secrets.token_hex(8)}"
+        self._links: RunVar[Link | None] = RunVar(name, None)
+        self._ends: RunVar[AsyncGenerator[None, None]] = RunVar(f"{name}_end")
         self._replica = False
         self._replica_asked_at = -math.inf
         self._warned_at = -math.inf
@@ -184,7 +173,7 @@ class RedisClient:
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Everything that we send can be repeated, so what met a broken connection (the server was restarted) is sent
         once more, on a new one."""
-        link = self._link()
+        link = await self._link()
         try:
             return await link.exchange(commands, fresh=False)
         except (redis.AuthenticationError, redis.BusyLoadingError):
@@ -228,17 +217,28 @@ class RedisClient:
 
     async def aclose(self) -> None:
         """Close the running event loop's connections; the next call makes others."""
-        link = self._links.get()
-        self._links.set(None)
-        if link is not None:
-            await link.aclose()
+        if self._links.get() is not None:
+            self._links.set(None)
+            await self._ends.get().aclose()
 
-    def _link(self) -> Link:
+    async def _link(self) -> Link:
         link = self._links.get()
         if link is None:
             link = open_link(self._url, self._seats, self._timeout, self._options)
             self._links.set(link)
+            end = _until_the_loop_ends(link)
+            self._ends.set(end)
+            await end.__anext__()
         return link
+
+
+async def _until_the_loop_ends(link: Link) -> AsyncGenerator[None, None]:
+    """Event loops close the asynchronous generators that are still open when they end, and this one its link: where
+    each request has a loop of its own (Starlette's `TestClient`), nobody calls `aclose`."""
+    try:
+        yield
+    finally:
+        await link.aclose()
 
 
 def parse_info(reply: Any) -> dict[str, str]:
@@ -266,7 +266,7 @@ def misconfiguration(error: BaseException | None) -> str | None:
         )
     if isinstance(error, redis.exceptions.InvalidResponse):
         return "what answers there is no Redis"
-    if isinstance(error, redis.ResponseError):
+    if isinstance(error, redis.ResponseError) and "compil" in str(error):
         return "this server cannot run our scripts: Redis 7.0 or later, or Valkey, is needed"
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):

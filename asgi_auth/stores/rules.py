@@ -125,7 +125,7 @@ def same_login(record: Record, new: NewSession) -> bool:
 
 
 def inherited(new: NewSession, replaced: Record | None, visitor: Record | None) -> dict[str, str]:
-    """The data of a session to be made: its own, over the visitor's, over the replaced one's unless it was another's."""
+    """The data of a new session: its own, over the visitor's, over the replaced one's if that was not another's."""
     data: dict[str, str] = {}
     if replaced is not None and replaced.user_id in {None, new.user_id}:
         data.update(replaced.data)

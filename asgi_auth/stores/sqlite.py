@@ -25,8 +25,8 @@ from asgi_auth.clock import Clock
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.stores import sqlite_schema as schema
 from asgi_auth.stores.local import LocalStore
+from asgi_auth.stores.rows import Rows
 from asgi_auth.stores.sqlite_rows import Broken, SQLiteRows
-from asgi_auth.stores.verbs import Rows
 
 T = TypeVar("T")
 
@@ -83,14 +83,14 @@ class _Connections:
             yield connection
             fine = True
         finally:
-            with self._changed:
-                self._lent -= 1
-                if fine and connection is not None and len(self._idle) < _KEPT_OPEN:
-                    self._idle.append(connection)
-                    connection = None
-                self._changed.notify_all()
-            if connection is not None:
+            keep = fine and len(self._idle) < _KEPT_OPEN
+            if connection is not None and not keep:
                 connection.close()
+            with self._changed:
+                if connection is not None and keep:
+                    self._idle.append(connection)
+                self._lent -= 1
+                self._changed.notify_all()
 
     def forget(self) -> None:
         """Whatever lies at the path is to be opened anew."""
@@ -101,8 +101,12 @@ class _Connections:
         """Close those that nobody uses."""
         with self._changed:
             idle, self._idle = self._idle, []
+            self._lent += len(idle)
         for connection in idle:
             connection.close()
+        with self._changed:
+            self._lent -= len(idle)
+            self._changed.notify_all()
 
     def _hold(self) -> None:
         self._changed.acquire()

@@ -10,15 +10,15 @@ import json
 import math
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import Client, Event, Grant, Record, UserRow
 from asgi_auth.stores import FEED_LENGTH, TOMBSTONE_LIFETIME, Entry, Revocation, rules
+from asgi_auth.stores.rows import Account
 from asgi_auth.stores.rules import Counter, Tombstone, Turn
-from asgi_auth.stores.verbs import Account, ended_event
+from asgi_auth.stores.verbs import ended_event
 
 _SWEPT_AT_ONCE = 20
 
@@ -38,8 +38,12 @@ class Broken(Exception):
     """A session's record cannot be read."""
 
 
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _numbers(*values: Any) -> bool:
+    return set(map(type, values)) <= {int, float} and math.isfinite(sum(values))
+
+
+def _texts(*values: Any) -> bool:
+    return set(map(type, values)) <= {str}
 
 
 def encode_record(record: Record) -> str:
@@ -68,29 +72,25 @@ def decode_record(sid: str, user_id: str | None, tokens_until: Any, body: str, d
             **values,
         )
         sound = (
-            all(_number(getattr(record, name)) for name in (*_NUMBERS, "tokens_until"))
-            and all(type(getattr(record, name)) is int for name in _INTEGERS)
-            and all(isinstance(getattr(record, name), str) for name in (*_TEXTS,))
-            and all(isinstance(text, str) for text in (*client, *_pairs(record.data)))
-            and all(_number(at) for at in record.amr.values())
+            _numbers(tokens_until, *(values[name] for name in _NUMBERS), *record.amr.values())
+            and {type(values[name]) for name in _INTEGERS} == {int}
+            and _texts(*(values[name] for name in _TEXTS), *client, *record.data, *record.data.values())
             and (record.grant is None or _is_grant(record.grant))
-            and isinstance(record.remember, bool)
+            and type(record.remember) is bool
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise Broken from error
     if not sound:
         raise Broken
     return record
 
 
-def _pairs(data: Mapping[str, str]) -> Iterable[str]:
-    return (text for pair in data.items() for text in pair)
-
-
 def _is_grant(grant: Grant) -> bool:
-    texts = (grant.client_id, grant.digest, grant.previous_digest, grant.nonce, grant.asked, grant.granted or "")
-    times = (grant.made_at, grant.confirmed_at or 0.0)
-    return all(isinstance(text, str) for text in texts) and all(map(_number, times)) and type(grant.generation) is int
+    return (
+        _texts(grant.client_id, grant.digest, grant.previous_digest, grant.nonce, grant.asked, grant.granted or "")
+        and _numbers(grant.made_at, grant.confirmed_at or 0.0)
+        and type(grant.generation) is int
+    )
 
 
 def encode_row(row: UserRow) -> str:
@@ -153,7 +153,7 @@ class SQLiteRows:
             if not self._writing:
                 raise
         sid, user_id, tokens_until = row[:3]
-        tokens_until = tokens_until if _number(tokens_until) else self._now + TOMBSTONE_LIFETIME
+        tokens_until = tokens_until if _numbers(tokens_until) else self._now + TOMBSTONE_LIFETIME
         self.emit(ended_event(sid, user_id, "broken", tokens_until))
         until = max(self._now + TOMBSTONE_LIFETIME, tokens_until)
         self.bury(Tombstone(sid, user_id, "broken", tokens_until, until))

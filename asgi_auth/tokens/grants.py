@@ -1,4 +1,4 @@
-"""Refresh tokens and the pairs they come in: made at login, exchanged at each refresh (RFC 6749 §6, RFC 9700 §4.14.2)."""
+"""Refresh tokens and the pairs they come in: made at login, exchanged at refresh (RFC 6749 §6, RFC 9700 §4.14.2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import InvalidGrant, InvalidScope, StoreUnavailable
-from asgi_auth.model import Client, Grant, Session, UserRow, scope_text, scope_tokens
+from asgi_auth.model import AUTHENTICATED, Client, Grant, Session, UserRow, scope_text, scope_tokens
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.stores import Loaded, NewGrant, NewSession, Store, Windows, new_sid
 from asgi_auth.tokens.access import AccessTokens
@@ -114,20 +114,22 @@ class Grants:
 
     async def pair(self, loaded: Loaded, refresh_token: str, *, generation: int, scopes: Collection[str]) -> TokenPair:
         """A refresh token and a fresh access token of the same generation."""
-        assert loaded.user is not None and loaded.record.grant is not None
-        scope = scope_text(scopes)
+        user, grant = loaded.user, loaded.record.grant
+        if user is None or grant is None:
+            raise ValueError("this session has no tokens")
+        scope = scope_text(frozenset(scopes) - {AUTHENTICATED})
         now = self._clock()
         lifetime = min(self._lifetimes.access, loaded.remaining)
         access_token = self._tokens.issue(
             await self._keys.signing_key(),
-            subject=loaded.user.id,
+            subject=user.id,
             session_id=loaded.record.sid,
             generation=generation,
-            client_id=loaded.record.grant.client_id,
+            client_id=grant.client_id,
             scope=scope,
             auth_time=loaded.record.authenticated_at,
             amr=tuple(loaded.record.amr),
-            revision=loaded.user.revision,
+            revision=user.revision,
             now=now,
             lifetime=lifetime,
         )
@@ -160,8 +162,11 @@ class Grants:
             raise InvalidGrant
         for _ in range(_ATTEMPTS):
             loaded = await self._store.load(named.sid)
-            row = await self._owner(loaded, current)
-            assert isinstance(loaded, Loaded) and loaded.record.grant is not None
+            if not isinstance(loaded, Loaded) or loaded.user is None or loaded.record.grant is None:
+                raise InvalidGrant
+            row = await current(loaded.user)
+            if row is None:
+                raise InvalidGrant
             scopes = _allowed(loaded.record.grant, row, asked)
             nonce = new_secret()
             done = await self._store.exchange(
@@ -207,14 +212,6 @@ class Grants:
 
     def _decode(self, refresh_token: str) -> RefreshToken | None:
         return self._codec.decode(refresh_token) if refresh_token.isascii() else None
-
-    async def _owner(self, loaded: object, current: Callable[[UserRow], Awaitable[UserRow | None]]) -> UserRow:
-        if not isinstance(loaded, Loaded) or loaded.user is None or loaded.record.grant is None:
-            raise InvalidGrant
-        row = await current(loaded.user)
-        if row is None:
-            raise InvalidGrant
-        return row
 
     def _windows(self) -> Windows:
         return Windows(

@@ -58,6 +58,11 @@ class KeyRing:
         if not self._configured:
             await self._change(lambda ring: ring.ensure(self._algorithm, self._clock()))
 
+    @property
+    def signs(self) -> bool:
+        """Whether tokens can be issued here; with public keys alone they can only be verified."""
+        return not self._configured or newest_signing(self._configured) is not None
+
     def find(self, kid: str) -> VerifyingKey | None:
         """The key of this name, as far as this process knows."""
         return self._by_kid.get(kid)

@@ -30,9 +30,9 @@ from asgi_auth.tokens.jose import (
     VerifyingKey,
     decode_base64url,
     encode_base64url,
-    is_key_material,
     strict_json,
 )
+from asgi_auth.tokens.material import is_key_material
 
 RSA_BITS = 3072
 """Of the RSA keys that we make: 128 bits of strength (NIST SP 800-57)."""

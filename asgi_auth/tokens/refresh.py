@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,18 +67,3 @@ def successor(presented: str, nonce: str) -> str:
     """
     body = presented.rpartition(".")[0]
     return encode_base64url(hmac.digest(nonce.encode("ascii"), body.encode("ascii"), "sha256"))
-
-
-def digest(secret: str) -> str:
-    """What is stored of a secret: SHA-256, in hex. (It has 256 random bits, so there is nothing to guess.)"""
-    return hashlib.sha256(secret.encode("ascii")).hexdigest()
-
-
-def new_secret() -> str:
-    """256 random bits, base64url."""
-    return secrets.token_urlsafe(32)
-
-
-def new_nonce() -> str:
-    """256 random bits, base64url."""
-    return secrets.token_urlsafe(32)

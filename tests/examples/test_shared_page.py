@@ -8,8 +8,8 @@ import re
 import anyio
 import pytest
 
-from asgi_auth.errors import NameTaken, StoreUnavailable
-from examples.shared import CSP, PAGE, PAGE_HEADERS, add_demo_users, page_file
+from asgi_auth.errors import ConfigurationError, NameTaken, StoreUnavailable
+from examples.shared import CSP, PAGE, PAGE_HEADERS, add_demo_users, json_value, page_file
 
 FILES = ("index.html", "page.js", "page.css")
 
@@ -17,14 +17,14 @@ FILES = ("index.html", "page.js", "page.css")
 class Directory:
     """The one verb that the examples call, with the promise that counts: a name is given once."""
 
-    def __init__(self, *, silent: bool = False) -> None:
+    def __init__(self, problem: Exception | None = None) -> None:
         self.users: dict[str, tuple[str, frozenset[str]]] = {}
-        self.silent = silent
+        self.problem = problem
 
     async def create_user(self, name: str, password: str, /, *, scopes: frozenset[str], id: str, check: bool) -> None:
         await anyio.lowlevel.checkpoint()
-        if self.silent:
-            raise StoreUnavailable
+        if self.problem is not None:
+            raise self.problem
         if name in self.users:
             raise NameTaken
         self.users[name] = (id, scopes)
@@ -104,5 +104,17 @@ async def test_the_log_names_the_users_and_no_password(caplog: pytest.LogCapture
 
 
 async def test_a_silent_store_does_not_stop_the_example(caplog: pytest.LogCaptureFixture) -> None:
-    await add_demo_users(Directory(silent=True))
+    await add_demo_users(Directory(StoreUnavailable()))
     assert "no answer" in caplog.text
+
+
+async def test_users_that_are_kept_elsewhere_do_not_stop_the_example(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="asgi_auth")
+    await add_demo_users(Directory(ConfigurationError("ASGI_AUTH_USERS names another directory")))
+    assert "ASGI_AUTH_USERS" in caplog.text
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 10_000])
+def test_what_is_no_json_is_a_value_error_and_nothing_else(body: bytes) -> None:
+    with pytest.raises(ValueError, match="no well-formed JSON"):
+        json_value(body)

@@ -34,8 +34,8 @@ def _header(answer: Answer, name: bytes) -> str | None:
     return found[0] if found else None
 
 
-def _challenge(error: CredentialError, *, challenge: bool = False) -> str | None:
-    return _header(refusal(error, realm=REALM, challenge=challenge), b"www-authenticate")
+def _challenge(error: CredentialError) -> str | None:
+    return _header(refusal(error, realm=REALM), b"www-authenticate")
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -64,34 +64,31 @@ def test_nobody_gets_a_challenge_without_error(error: type[CredentialError]) -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "challenge", "expected"),
+    ("error", "expected"),
     [
         (
             errors.InvalidToken(errors.InvalidToken.EXPIRED),
-            False,
             'Bearer realm="app.example.com", error="invalid_token", error_description="The access token expired"',
         ),
         (
             errors.InsufficientScope(scope="orders:write read"),
-            False,
             'Bearer realm="app.example.com", error="insufficient_scope", '
             'error_description="The scope does not allow this", scope="orders:write read"',
         ),
         (
-            errors.InvalidRequest("Twice"),
-            True,
+            errors.MalformedAuthorization("Twice"),
             'Bearer realm="app.example.com", error="invalid_request", error_description="Twice"',
         ),
-        (errors.InvalidRequest("Twice"), False, None),
-        (errors.CookieNotKept(), True, None),
-        (errors.InvalidGrant(), True, None),
-        (errors.CrossOrigin(), True, None),
-        (errors.Unavailable(), True, None),
-        (errors.InvalidClient(), False, 'Basic realm="app.example.com"'),
+        (errors.InvalidRequest("Twice"), None),
+        (errors.CookieNotKept(), None),
+        (errors.InvalidGrant(), None),
+        (errors.CrossOrigin(), None),
+        (errors.Unavailable(), None),
+        (errors.InvalidClient(), 'Basic realm="app.example.com"'),
     ],
 )
-def test_bearer_errors_table(error: CredentialError, challenge: bool, expected: str | None) -> None:
-    assert _challenge(error, challenge=challenge) == expected
+def test_bearer_errors_table(error: CredentialError, expected: str | None) -> None:
+    assert _challenge(error) == expected
 
 
 def test_step_up_names_the_age_and_the_scope() -> None:
@@ -109,7 +106,7 @@ def test_a_login_that_must_be_of_now_has_the_age_zero() -> None:
 def test_no_challenge_can_be_broken_by_a_value(
     error: type[CredentialError], description: str, scope: str, realm: str
 ) -> None:
-    answer = refusal(error(description, scope=scope), realm=realm, challenge=True)
+    answer = refusal(error(description, scope=scope), realm=realm)
     value = _header(answer, b"www-authenticate")
     assert value is None or CHALLENGE.fullmatch(value)
     assert json.loads(answer.body)["error_description"] == description

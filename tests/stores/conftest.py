@@ -13,7 +13,6 @@ from asgi_auth.stores import Store, open_store
 
 def url_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if kind == "redis":
-        pytest.importorskip("asgi_auth.stores.redis")
         return request.getfixturevalue("redis_url")
     if kind == "sqlite":
         return f"sqlite:///{tmp_path / 'store.sqlite3'}"

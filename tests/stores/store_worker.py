@@ -139,7 +139,7 @@ JOBS: dict[str, Job] = {
 
 
 async def main(url: str, job: str, me: int) -> None:
-    store = open_store(url, timeout=10.0)
+    store = open_store(url, timeout=2.0 if job == "hammer" else 10.0)
     if job != "once":
         await store.open()
     print("ready", flush=True)

@@ -298,6 +298,14 @@ async def test_a_user_whose_sessions_ended_is_revoked_by_revision(store, clock):
     assert await store.revocations() == []
 
 
+async def test_a_users_revocation_outlives_the_tokens_of_the_last_refresh(store, clock):
+    await login(store, bearer("a"))
+    clock.advance(500)
+    await exchange(store, "a", 1, "a", "a2")
+    await store.end_user("alice", "revoked")
+    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, pytest.approx(clock.now + TOKEN))]
+
+
 async def test_a_kept_sessions_old_tokens_are_killed_too(store, clock):
     await login(store, bearer("a"))
     await store.end_user("alice", "password", keep=keeping("a"))

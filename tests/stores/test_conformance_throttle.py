@@ -60,6 +60,14 @@ async def test_no_limits_let_everything_in(store):
     assert await store.hit([]) == (0, ())
 
 
+@pytest.mark.parametrize("key", ["\ud800", "a\x00b", "\N{SNOWMAN}", " ", "x" * 5000])
+async def test_any_text_can_be_counted(store, key):
+    assert await store.hit([Limit(key, 0, 60)]) == (0, (1,))
+    assert (await store.hit([Limit(key, 0, 60)])).wait == pytest.approx(60)
+    await store.unhit([key], [key])
+    assert await store.hit([Limit(key, 0, 60)]) == (0, (1,))
+
+
 # unless
 
 

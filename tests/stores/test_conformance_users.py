@@ -84,6 +84,14 @@ async def test_a_save_can_end_the_sessions_in_the_same_operation(store):
     assert await listed(store) == [sid("c")]
 
 
+async def test_a_save_that_ends_sessions_ends_them_without_bump_too(store):
+    await login(store, cookie("a"))
+    await store.save_user(UserRow("alice"), expected=1, bump=False, ends="password")
+    assert await end_of(store, "a") == "password"
+    await login(store, cookie("b"))
+    assert await listed(store) == [sid("b")]
+
+
 async def test_a_refused_save_ends_nothing(store):
     await login(store, cookie("a"))
     assert await store.save_user(UserRow("alice"), expected=9, ends="password") == "changed"
@@ -134,6 +142,11 @@ async def test_users_of_another_directory_need_no_name(store):
     await add_user(store, "1")
     await add_user(store, "2")
     assert (await store.user("2")).name is None
+
+
+async def test_a_name_that_is_no_text_is_nobodys(store):
+    assert await store.user_by_name("\ud800") is None
+    assert await store.user_by_name("a\x00b") is None
 
 
 # delete_user, and an id that comes back

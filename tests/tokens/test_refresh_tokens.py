@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asgi_auth.secret import digest, new_secret
 from asgi_auth.tokens.jose import decode_base64url
-from asgi_auth.tokens.refresh import RefreshCodec, digest, new_nonce, new_secret, successor
+from asgi_auth.tokens.refresh import RefreshCodec, successor
 
 OLD, NEW = "old secret old secret old secret!", "new secret new secret new secret!"
 CODEC = RefreshCodec([NEW])
@@ -83,10 +84,10 @@ def test_without_a_secret_there_are_no_refresh_tokens() -> None:
 
 
 def test_every_secret_has_256_bits() -> None:
-    made = [make() for make in (new_secret, new_nonce) for _ in range(50)]
+    made = [make() for make in (new_secret,) for _ in range(100)]
     assert len(set(made)) == 100
     assert all(len(decode_base64url(text.encode())) == 32 for text in made)
-    assert len(decode_base64url(successor(TOKEN, new_nonce()).encode())) == 32
+    assert len(decode_base64url(successor(TOKEN, new_secret()).encode())) == 32
 
 
 def test_the_digest_is_sha_256_in_hex() -> None:
@@ -94,19 +95,19 @@ def test_the_digest_is_sha_256_in_hex() -> None:
 
 
 def test_the_same_predecessor_has_the_same_successor() -> None:
-    nonce = new_nonce()
+    nonce = new_secret()
     assert successor(TOKEN, nonce) == successor(TOKEN, nonce)
-    assert successor(TOKEN, nonce) != successor(TOKEN, new_nonce())
+    assert successor(TOKEN, nonce) != successor(TOKEN, new_secret())
 
 
 def test_the_successor_is_that_of_the_presented_token_and_of_no_other() -> None:
-    nonce = new_nonce()
+    nonce = new_secret()
     others = (("00session", 4, SECRET), ("00sessioN", 3, SECRET), ("00session", 3, new_secret()))
     assert successor(TOKEN, nonce) not in {successor(CODEC.encode(*other), nonce) for other in others}
 
 
 def test_a_changed_signing_secret_gives_the_same_successor() -> None:
-    nonce = new_nonce()
+    nonce = new_secret()
     assert successor(RefreshCodec([OLD]).encode("00session", 3, SECRET), nonce) == successor(TOKEN, nonce)
 
 

@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
 import json
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from token_forge import EVERY_ALGORITHM, leaks, private_jwk, public_jwk, shown, sign, signing_key
+from token_forge import (
+    EVERY_ALGORITHM,
+    cryptography_key,
+    leaks,
+    private_jwk,
+    public_jwk,
+    public_pem,
+    shown,
+    sign,
+    signing_key,
+    spellings,
+)
 
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.tokens import verify_jws
-from asgi_auth.tokens.jose import ALGORITHMS, InvalidKey, VerifyingKey, decode_base64url, is_key_material, parse
+from asgi_auth.tokens.jose import ALGORITHMS, InvalidKey, VerifyingKey, decode_base64url, parse
 from asgi_auth.tokens.keys import SigningKey, generate, is_private, jwks, kid_for, load_keys, newest_signing
+from asgi_auth.tokens.material import is_key_material
 
 ASYMMETRIC = {"RS256": "RSA", "ES256": "EC", "ES384": "EC", "ES512": "EC", "Ed25519": "OKP"}
 
 
-def cryptography_key(algorithm: str) -> Any:
-    return ALGORITHMS[algorithm].scheme.from_jwk(json.dumps(private_jwk(algorithm)))
-
-
 def pem(algorithm: str, kind: PrivateFormat = PrivateFormat.PKCS8) -> str:
     return cryptography_key(algorithm).private_bytes(Encoding.PEM, kind, NoEncryption()).decode()
-
-
-def public_pem(algorithm: str) -> str:
-    key = cryptography_key(algorithm).public_key()
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def refused(text: str, algorithm: str) -> str:
@@ -337,59 +336,6 @@ def test_a_key_unlike_the_algorithm_or_too_weak_stops_the_start(make: Any, algor
 # --- public keys as secrets ---------------------------------------------------------------------------------------
 
 
-def certificate(algorithm: str) -> x509.Certificate:
-    key = cryptography_key(algorithm)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "idp.example")])
-    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + datetime.timedelta(days=9))
-    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
-
-
-def spellings(algorithm: str) -> dict[str, str]:
-    """A public key as somebody may have copied it."""
-    public = cryptography_key(algorithm).public_key()
-    text = public_pem(algorithm)
-    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    body = "".join(text.splitlines()[1:-1])
-    jwk = json.dumps(public_jwk(algorithm))
-    found = {
-        "pem": text,
-        "pem without its last newline": text.rstrip(),
-        "pem with CRLF": text.replace("\n", "\r\n"),
-        "pem after a space": " " + text,
-        "pem after a BOM": "\ufeff" + text,
-        "pem without END": text[: text.index("-----END")],
-        "pem without BEGIN": "\n".join(text.splitlines()[1:]),
-        "pem in small letters": text.replace("BEGIN", "begin").replace("END", "end"),
-        "pem with \\n": text.replace("\n", "\\n"),
-        "pem in base64": base64.b64encode(text.encode()).decode(),
-        "pem body": body,
-        "pem body in lines": "\n".join(text.splitlines()[1:-1]),
-        "pem body, cut": body[:-7],
-        "pem body, quoted": f'"{body}"',
-        "der in base64url": base64.urlsafe_b64encode(der).rstrip(b"=").decode(),
-        "der and one byte": base64.b64encode(der + b"\0").decode(),
-        "der in hex": der.hex(),
-        "jwk": jwk,
-        "jwk after a BOM": "\ufeff" + jwk,
-        "jwk in base64": base64.b64encode(jwk.encode()).decode(),
-        "jwk, quoted": json.dumps(jwk),
-        "jwks": json.dumps({"keys": [json.loads(jwk)]}),
-        "certificate": certificate(algorithm).public_bytes(Encoding.PEM).decode(),
-        "certificate in base64": base64.b64encode(certificate(algorithm).public_bytes(Encoding.DER)).decode(),
-    }
-    if algorithm in ("RS256", "ES256", "Ed25519"):
-        ssh = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-        found |= {"ssh": ssh, "ssh blob": ssh.split()[1]}
-    if algorithm == "RS256":
-        pkcs1 = public.public_bytes(Encoding.DER, PublicFormat.PKCS1)
-        found |= {"pkcs1": base64.b64encode(pkcs1).decode(), "pkcs1 in hex": pkcs1.hex()}
-    if algorithm.startswith("ES"):
-        point = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        found |= {"point": base64.b64encode(point).decode(), "point in hex": point.hex()}
-    return found
-
-
 @pytest.mark.parametrize("hmac", ["HS256", "HS512"])
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 def test_public_key_text_as_a_secret_stops_the_start(algorithm: str, hmac: str) -> None:
@@ -434,3 +380,8 @@ def test_jwt_key_raises_nothing_but_configuration_error(text: str, algorithm: st
         load_keys(text, algorithm)
     except ConfigurationError as error:
         assert "ASGI_AUTH_JWT_KEY" in str(error)  # noqa: PT017
+
+
+def test_only_points_on_the_curve_are_key_material() -> None:
+    assert not is_key_material(b"\x04" + bytes(64))
+    assert is_key_material(bytes.fromhex(spellings("ES256")["point in hex"]))

@@ -1,0 +1,214 @@
+"""The commands themselves: arguments in, lines out. `reports` gathers what they say, `console` says it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated
+
+import typer
+
+from asgi_auth import audit
+from asgi_auth.auth import Auth
+from asgi_auth.cli import reports
+from asgi_auth.cli.console import environment, fail, password, run, say, show_json, show_table
+from asgi_auth.directory import StoreDirectory, storable
+from asgi_auth.errors import ConfigurationError, NameTaken, UnknownUser
+from asgi_auth.model import User, scope_text, scope_tokens
+from asgi_auth.parts import risks
+from asgi_auth.passwords import name_key
+from asgi_auth.secret import new_secret
+
+app = typer.Typer(
+    name="asgi-auth",
+    help="Sessions and tokens as the environment (ASGI_AUTH_…) configures them: a check, users, keys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they can show what variables hold
+    rich_markup_mode=None,
+)
+users = typer.Typer(help="The users in the store.", no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(help="The keys that sign access tokens.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(users, name="users")
+app.add_typer(keys, name="keys")
+
+Json = Annotated[bool, typer.Option("--json", help="A list of objects, for programs.")]
+Name = Annotated[str | None, typer.Argument(help="What the user types to log in.", show_default=False)]
+Id = Annotated[str | None, typer.Option("--id", help="The user's id, instead of the name.", show_default=False)]
+
+TAKES_ARGUMENTS = {"allow_extra_args": True}  # to say what is wrong with them without repeating them
+
+SECTIONS = {"used": "Used", "key": "Keys", "setting": "Settings"}
+
+
+@app.command()
+def check(
+    json: Json = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything is risky.")] = False,
+) -> None:
+    """Show what would be used and what is risky about it. Opens the store, as a start does."""
+    auth = environment()
+    warned: list[str] = []
+    facts = run(auth, reports.facts, warned=warned)
+    found = list(dict.fromkeys([*risks(auth.settings), *warned]))
+    if json:
+        show_json(fact._asdict() for fact in [*facts, *(reports.Fact("risk", "", risk) for risk in found)])
+    else:
+        _show_facts(facts, auth.settings.describe(changed=True), found)
+    raise typer.Exit(1 if strict and found else 0)
+
+
+@app.command()
+def secret() -> None:
+    """Print a fresh secret, good for ASGI_AUTH_SECRET."""
+    say(new_secret())
+
+
+@users.command(context_settings=TAKES_ARGUMENTS)
+def add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What the user types to log in.")],
+    scope: Annotated[list[str] | None, typer.Option(help="What the user may do; as often as needed.")] = None,
+    id: Annotated[str | None, typer.Option(help="Random if not given.", show_default=False)] = None,
+    display_name: Annotated[str | None, typer.Option(help="The name if not given.", show_default=False)] = None,
+) -> None:
+    """Add a user to the built-in directory. Asks for the password, or reads it as one line of standard input."""
+    _nothing_more(context)
+    try:
+        scopes = scope_tokens(" ".join(scope or ()))
+        name_key(name)
+        storable(User(name if id is None else id, display_name or name, scopes))
+    except ValueError as error:
+        fail(str(error))
+    auth = environment()
+    run(auth, lambda auth: _free(auth, name))
+    chosen = password()
+    user = run(auth, lambda auth: auth.create_user(name, chosen, scopes=scopes, id=id, display_name=display_name))
+    say(f"Added {name}, id {user.id}")
+
+
+@users.command(context_settings=TAKES_ARGUMENTS)
+def passwd(context: typer.Context, name: Name = None, id: Id = None) -> None:
+    """Give a user a new password, which ends all the user's sessions. Asks for it, or reads it as one line of standard
+    input."""
+    _nothing_more(context)
+    auth = environment()
+    user_id = run(auth, lambda auth: _found(auth, name, id))
+    chosen = password()
+    run(auth, lambda auth: auth.set_password(user_id, chosen))
+    say(f"{name or id} has a new password; all sessions have ended")
+
+
+@users.command()
+def disable(name: Name = None, id: Id = None) -> None:
+    """Let a user log in no more, and end all the user's sessions."""
+
+    async def disabled(auth: Auth) -> None:
+        await auth.disable_user(await _found(auth, name, id))
+
+    run(environment(), disabled)
+    say(f"{name or id} can log in no more; all sessions have ended")
+
+
+@users.command("list")
+def list_users(json: Json = False) -> None:
+    """List all users that the store knows."""
+    rows = run(environment(), reports.users)
+    if json:
+        show_json({**row.user().public(), "name": row.name, "disabled": row.disabled} for row in rows)
+    else:
+        show_table(
+            columns=["ID", "NAME", "DISPLAY NAME", "SCOPES", "STATE"],
+            rows=(
+                (row.id, row.name or "", row.display_name, scope_text(row.scopes), "disabled" if row.disabled else "")
+                for row in rows
+            ),
+        )
+
+
+@keys.command("list")
+def list_keys(json: Json = False) -> None:
+    """List the keys that tokens are signed and verified by, the newest first."""
+    rows = run(environment(), reports.keys)
+    if json:
+        show_json(row._asdict() for row in rows)
+    else:
+        show_table(
+            columns=["KEY", "ALGORITHM", "SOURCE", "STATE", "MADE"],
+            rows=(
+                (
+                    row.kid,
+                    row.algorithm,
+                    row.source,
+                    row.state,
+                    "" if row.created_at is None else reports.moment(row.created_at),
+                )
+                for row in rows
+            ),
+        )
+
+
+@keys.command()
+def rotate() -> None:
+    """Make a new key for all processes to sign with. The old ones verify until their last token is over."""
+
+    async def rotated(auth: Auth) -> str:
+        if "jwt" not in auth.settings.backends:
+            raise ConfigurationError("ASGI_AUTH_BACKENDS has no jwt, so no key signs anything")
+        key = await auth.parts.keys.rotate()
+        auth.parts.audit.record(audit.KEY_ROTATED, key.kid)
+        return key.kid
+
+    say(f"{run(environment(), rotated)} signs from now on")
+
+
+def _show_facts(facts: list[reports.Fact], given: Collection[str], found: list[str]) -> None:
+    """`given`: the settings that are no defaults."""
+    for kind, heading in SECTIONS.items():
+        say(heading)
+        show_table(
+            (f"  {name}", value or "none", "" if kind != "setting" or name in given else "(default)")
+            for one, name, value in facts
+            if one == kind
+        )
+    say("Risks" if found else "Risks: none")
+    for risk in found:
+        say(f"  {risk}")
+
+
+async def _free(auth: Auth, name: str) -> None:
+    """See that nobody has this name, before a password is asked for."""
+    if await _named(auth, name) is not None:
+        raise NameTaken("another user has this name")
+
+
+async def _found(auth: Auth, name: str | None, id: str | None) -> str:
+    """The id of the user who is meant.
+
+    Raises:
+        UnknownUser: there is none.
+    """
+    if id is not None and name is None:
+        row = await auth.parts.store.user(id)
+        if row is None or row.deleted:
+            raise UnknownUser(f"there is no user with the id {id!r}")
+        return id
+    if id is not None or name is None:
+        raise ConfigurationError("Give the user's name or --id, one of them")
+    user_id = await _named(auth, name)
+    if user_id is None:
+        raise UnknownUser(f"there is no user with the name {name!r}")
+    return user_id
+
+
+async def _named(auth: Auth, name: str) -> str | None:
+    directory = auth.parts.directory
+    if not isinstance(directory, StoreDirectory):
+        raise ConfigurationError(
+            "ASGI_AUTH_USERS names another directory: names and passwords are kept there; `users disable` takes --id"
+        )
+    return await directory.known(name)
+
+
+def _nothing_more(context: typer.Context) -> None:
+    if context.args:
+        fail("One name and no more: a password is no argument, since other users of this machine can read those")

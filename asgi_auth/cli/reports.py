@@ -1,0 +1,118 @@
+"""What `check` and the lists say: values, gathered from an opened `Auth`. No secret is among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+from asgi_auth.auth import Auth
+from asgi_auth.endpoints import Endpoints
+from asgi_auth.http.cookies import CookieSpec
+from asgi_auth.model import UserRow
+from asgi_auth.tokens.keys import SigningKey
+
+
+class Fact(NamedTuple):
+    """Something that would be used. `kind`: `used`, `key` or `setting`; in `check`'s list also `risk`, which has no
+    name."""
+
+    kind: str
+    name: str
+    value: str
+
+
+class KeyRow(NamedTuple):
+    """A key that tokens are signed or verified by. Times are seconds since the epoch; `until`: the last token that it
+    signed is over by then."""
+
+    kid: str
+    algorithm: str
+    source: str
+    signs: bool
+    created_at: float | None = None
+    until: float | None = None
+
+    @property
+    def state(self) -> str:
+        if self.signs:
+            return "signs and verifies"
+        return "verifies" if self.until is None else f"verifies until {moment(self.until)}"
+
+
+async def facts(auth: Auth) -> list[Fact]:
+    """What this configuration comes to, then every setting."""
+    settings = auth.settings
+    found = [Fact("used", name, value) for name, value in [*_places(auth), *_cookies(auth)]]
+    if "jwt" in settings.backends:
+        found += [
+            Fact("used", "algorithm", settings.jwt_algorithm),
+            Fact("used", "issuer", settings.issuer),
+            Fact("used", "audience", settings.audience),
+        ]
+    found += [Fact("used", "path", path) for path in Endpoints(settings).paths]
+    found += [Fact("key", key.kid, f"{key.algorithm}, {key.state}") for key in await keys(auth)]
+    return found + [Fact("setting", name, value) for name, value in settings.describe().items()]
+
+
+async def keys(auth: Auth) -> list[KeyRow]:
+    """The keys, newest first; none while the backend `jwt` is off."""
+    settings, ring = auth.settings, auth.parts.keys
+    if "jwt" not in settings.backends:
+        return []
+    rows: list[KeyRow] = []
+    if settings.key_text() is not None:
+        for key in await ring.published():
+            signs = isinstance(key, SigningKey) and not any(row.signs for row in rows)
+            rows.append(KeyRow(key.kid, key.algorithm, "configuration", signs))
+        return rows
+    for entry in await ring.entries():
+        if entry.until is not None and entry.until <= auth.clock():
+            continue
+        same = entry.key.algorithm == settings.jwt_algorithm
+        signs = entry.until is None and same and not any(row.signs for row in rows)
+        rows.append(KeyRow(entry.key.kid, entry.key.algorithm, "store", signs, entry.created_at, entry.until))
+    return rows
+
+
+async def users(auth: Auth) -> list[UserRow]:
+    """All users that the store knows, in the order of their ids."""
+    found: list[UserRow] = []
+    if page := await auth.parts.store.users(""):
+        found += page
+    return found
+
+
+def moment(seconds: float) -> str:
+    """A time for people, in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _places(auth: Auth) -> Iterator[tuple[str, str]]:
+    settings = auth.settings
+    store = settings.describe()["ASGI_AUTH_STORE"]
+    if store.startswith("sqlite:///"):
+        store += f" (the file {Path(store.removeprefix('sqlite:///')).absolute()})"
+    yield "store", store
+    yield "users", "the built-in directory in the store" if settings.users == "store" else settings.users
+
+
+def _cookies(auth: Auth) -> Iterator[tuple[str, str]]:
+    """The session's cookie, by how a request comes."""
+    settings, pairs = auth.settings, auth.parts.cookies
+    if "session" not in settings.backends:
+        return
+    if settings.url is not None:
+        pair = pairs.secure if settings.url.startswith("https:") else pairs.plain
+        yield "cookie", _cookie(pair.session.spec)
+        return
+    yield "cookie", _cookie(pairs.secure.session.spec)
+    where = "any host" if settings.insecure_http else "a loopback host"
+    yield f"cookie, plain http to {where}", _cookie(pairs.plain.session.spec)
+
+
+def _cookie(spec: CookieSpec) -> str:
+    domain = f"; Domain={spec.domain}" if spec.domain else ""
+    secure = "; Secure" if spec.secure else "; not Secure"
+    return f"{spec.name}; Path={spec.path}{domain}; HttpOnly; SameSite={spec.same_site.capitalize()}{secure}"

@@ -1,0 +1,72 @@
+"""Quart: who is calling, under the names that its users know, in HTTP and WebSocket handlers.
+
+    app.asgi_app = AuthMiddleware(app.asgi_app)
+
+Everything here raises RuntimeError where the middleware never ran, instead of saying "nobody".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from quart import abort, current_app, has_websocket_context, request, websocket
+from werkzeug.local import LocalProxy
+
+from asgi_auth.context import Context
+from asgi_auth.guards import check
+from asgi_auth.model import ANONYMOUS, AnonymousUser, AuthCredentials, User, scope_tokens
+from asgi_auth.sessions.data import SessionData
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def _context() -> Context:
+    return Context.of(websocket if has_websocket_context() else request)
+
+
+def _user() -> User | AnonymousUser:
+    identity = _context().identity
+    return ANONYMOUS if identity is None else identity.user
+
+
+current_user = cast("User | AnonymousUser", LocalProxy(_user))
+"""Who is calling; nobody: a user whose `is_authenticated` is False (a plain property here, nothing to await)."""
+
+current_auth = cast("AuthCredentials", LocalProxy(lambda: _context().scope["auth"]))
+"""How: `backend`, `session_id`, `scopes`, `expires_at`, `authenticated_at`, `amr`."""
+
+current_session = cast("SessionData", LocalProxy(lambda: _context().data))
+"""The data of the session, kept at the server. Quart's own `session` stays what it is: a signed cookie."""
+
+
+def requires(*scopes: str) -> Callable[[Handler], Handler]:
+    """Let only somebody with all of these scopes into a handler. Nobody gets a 401, somebody without them a 403.
+
+    Below `@app.route` and `@app.websocket`, for async and sync handlers.
+
+    Args:
+        scopes: RFC 6749 §3.3 scopes, one or several an argument, separated by spaces. None: somebody.
+
+    Raises:
+        ValueError: a scope is none.
+    """
+    wanted = scope_tokens(" ".join(scopes))
+
+    def decorate(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            refusal = check(_context(), wanted)
+            if refusal is not None:
+                abort(refusal.status, refusal.description)
+            return await current_app.ensure_async(handler)(*args, **kwargs)
+
+        return cast("Handler", guarded)
+
+    return decorate
+
+
+def login_required(handler: Handler) -> Handler:
+    """Let only somebody into a handler. Nobody gets a 401."""
+    return requires()(handler)

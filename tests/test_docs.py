@@ -1,0 +1,42 @@
+"""What the documents say is true, as far as a test can tell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from asgi_auth.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    rows = "\n".join(line.split("|")[1] for line in SETTINGS.splitlines() if line.startswith("| `"))
+    documented = set(re.findall(r"`([A-Z_]+)`", rows))
+    assert documented == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"ASGI_AUTH_([A-Z_]+[A-Z])", README))))
+def test_the_readme_names_settings_that_exist(name: str) -> None:
+    assert name.lower() in Settings.model_fields
+
+
+def test_the_readme_links_to_files_that_exist() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    commands = re.findall(r"```sh\n(.+)\n```", README)
+    assert commands[:2] == ["python examples/run.py", "python tests/run.py"]
+    for command in commands[:2]:
+        assert (ROOT / command.split()[1]).is_file()
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_python_in_the_readme_is_python(snippet: str) -> None:
+    compile(snippet, "README.md", "exec", flags=0x2000)  # PyCF_ALLOW_TOP_LEVEL_AWAIT
