@@ -54,27 +54,23 @@ class AuthMiddleware:
     ) -> None:
         self.app = app
         self.auth = auth if auth is not None else Auth(settings)
-        self._refusals = refusals
+        self._refusals: Literal["ours", "app"] = refusals
         self._endpoints = Endpoints(self.auth.settings) if self.auth.problem is None else None
         self._warned: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            enter_scope = self._http
-        elif scope["type"] == "websocket":
-            enter_scope = self._websocket
-        elif scope["type"] == "lifespan":
-            await run_lifespan(self.auth, self.app, scope, receive, send)
-            return
-        else:
-            await self.app(scope, receive, send)
-            return
         outer = scope.get(KEY)
         if isinstance(outer, Context):
             self._compare(outer.auth)
             await self.app(scope, receive, send)
-            return
-        await enter_scope(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await run_lifespan(self.auth, self.app, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = Context(self.auth, scope)

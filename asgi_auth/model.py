@@ -63,7 +63,7 @@ class User(BaseUser):
     """
 
     id: str
-    display_name: str = ""
+    display_name: str = ""  # pyright: ignore[reportIncompatibleMethodOverride]
     scopes: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 

@@ -134,7 +134,7 @@ class Outgoing:
             self._dropped = True
         elif not await self._saved():
             return
-        headers = list(message.get("headers") or ())
+        headers: HeaderList = [*(message.get("headers") or ())]
         await self._add_cookies(headers)
         self._begin()
         await self._send({**message, "headers": headers})

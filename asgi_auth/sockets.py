@@ -1,4 +1,4 @@
-"""What goes over a WebSocket: refusals before it is accepted, our cookies on the accept, data saved while it is open."""
+"""What goes over a WebSocket: refusals before the accept, our cookies on it, data saved while it is open."""
 
 from __future__ import annotations
 

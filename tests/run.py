@@ -1,7 +1,8 @@
 """Run all tests on a machine that has nothing but Python and pip: `python tests/run.py [pytest's arguments]`.
 
-Installs what they need into the virtual environment of `examples/run.py`. Chromium is the one thing that pip cannot bring:
-without it the browser's tests are left out, and the last line says so. `--checks` runs format, lint, floors and types instead.
+Installs what they need into the virtual environment of `examples/run.py`. Chromium is the one thing that pip cannot
+bring: without it the browser's tests are left out, and the last line says so. `--checks` runs format, lint, floors and
+types instead.
 """
 
 from __future__ import annotations

@@ -22,3 +22,4 @@ class Backend(Protocol[Credential]):
         Raises:
             StoreUnavailable: it cannot be said. Never taken for an answer.
         """
+        ...

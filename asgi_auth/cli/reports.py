@@ -79,7 +79,7 @@ async def keys(auth: Auth) -> list[KeyRow]:
 async def users(auth: Auth) -> list[UserRow]:
     """All users that the store knows, in the order of their ids."""
     found: list[UserRow] = []
-    if page := await auth.parts.store.users(""):
+    while page := await auth.parts.store.users(found[-1].id if found else ""):
         found += page
     return found
 

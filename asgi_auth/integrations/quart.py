@@ -23,7 +23,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def _context() -> Context:
-    return Context.of(websocket if has_websocket_context() else request)
+    return Context.of((websocket if has_websocket_context() else request).scope)
 
 
 def _user() -> User | AnonymousUser:
