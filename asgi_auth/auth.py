@@ -15,12 +15,13 @@ from asgi_auth import audit
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.context import Context
 from asgi_auth.directory import Directory, StoreDirectory
-from asgi_auth.errors import AuthError, ConfigurationError, UnknownUser
+from asgi_auth.errors import AuthError, ConfigurationError
 from asgi_auth.logins import Logins
 from asgi_auth.model import Session, User, UserRow, scope_text, scope_tokens
-from asgi_auth.parts import Foundation, Parts, complete, found, risks
+from asgi_auth.parts import Foundation, Parts, complete, found
 from asgi_auth.settings import Settings
-from asgi_auth.stores import Ended, Keep, Store
+from asgi_auth.startup import announce
+from asgi_auth.stores import Keep, Store
 from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
 
 log = logging.getLogger("asgi_auth")
@@ -123,7 +124,7 @@ class Auth:
             raise
         if self._parts is None:
             self._parts = parts
-            self._announce(parts)
+            announce(parts)
         return self._parts
 
     async def __aenter__(self) -> Auth:
@@ -227,7 +228,8 @@ class Auth:
         """End all of a user's sessions but `keep`, in both modes. How many ended."""
         parts = await self.opened()
         ended = await parts.store.end_user(user_id, "revoked", keep=Keep(keep) if keep else None) or ()
-        self._admin(parts, user_id, "revoke_user", ended)
+        parts.audit.record(audit.ADMIN_ACTION, user_id, "revoke_user")
+        Logins(parts).ended(ended)
         return len(ended)
 
     async def revoke_all(self) -> None:
@@ -410,30 +412,3 @@ class Auth:
             record(audit.RIGHTS_CHANGED, after.id, scope_text(before.scopes), scope_text(after.scopes))
         else:
             record(audit.USER_UPDATED, None, after.id)
-
-    def _admin(self, parts: Parts, user_id: str, verb: str, ended: tuple[Ended, ...]) -> None:
-        parts.audit.record(audit.ADMIN_ACTION, user_id, verb)
-        Logins(parts).ended(ended)
-
-    def _announce(self, parts: Parts) -> None:
-        """The start line, and what is risky."""
-        audit.show_logs()
-        shown, settings = self.settings.describe(), self.settings
-        pair = parts.cookies.secure
-        log.info(
-            "store %s; cookie %s (Secure; on plain http to this machine %s); tokens %s of issuer %s; ours: %s",
-            shown["ASGI_AUTH_STORE"] if self._given_store is None else type(parts.store).__name__,
-            pair.session_name.decode(),
-            parts.cookies.plain.session_name.decode(),
-            settings.jwt_algorithm,
-            settings.issuer,
-            f"{settings.prefix}/*, /.well-known/jwks.json, /.well-known/oauth-authorization-server"
-            if settings.prefix
-            else "no paths",
-        )
-        for risk in risks(settings):
-            log.warning("%s", risk)
-        parts.audit.record(audit.STARTUP)
-
-
-__all__ = ["Auth", "TokenPair", "UnknownUser"]

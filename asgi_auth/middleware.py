@@ -126,7 +126,7 @@ class AuthMiddleware:
         except Refused as error:
             await outgoing.refuse(error)
         else:
-            await outgoing.answer(answer, cors=not endpoint.public)
+            await outgoing.answer(answer)
         finally:
             await context.close()
 

@@ -85,10 +85,12 @@ class Outgoing:
         realm = "asgi-auth" if settings is None else settings.realm
         await self.answer(refusal(as_refusal(error, self._context), realm=realm))
 
-    async def answer(self, answer: Answer, *, cors: bool = True) -> None:
-        """Send a whole answer of ours, with the cookies that it carries."""
+    async def answer(self, answer: Answer) -> None:
+        """Send a whole answer of ours, with the cookies that it carries; trusted origins may read it, unless it says
+        itself who may."""
         headers = list(answer.headers)
-        if cors and self._context.auth.problem is None:
+        says = any(name == b"access-control-allow-origin" for name, _ in headers)
+        if not says and self._context.auth.problem is None:
             origins = values(self._context.scope["headers"], b"origin")
             trusted = self._context.auth.settings.trusted_origins
             headers += cors_headers(origins[0] if len(origins) == 1 else None, trusted)

@@ -19,7 +19,7 @@ from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
 from asgi_auth.settings import Settings
-from asgi_auth.stores import Store, in_the_clear, open_store
+from asgi_auth.stores import Store, open_store
 from asgi_auth.throttle import LoginThrottle
 from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.grants import Grants, Lifetimes
@@ -34,12 +34,13 @@ OnChange = Callable[[UserRow | None, UserRow], None]
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """What can be made from the settings alone."""
+    """What can be made from the settings alone. `store_name` is fit to be shown."""
 
     settings: Settings
     clock: Clock
     audit: Audit
     store: Store
+    store_name: str
     view: View
     directory: Directory
     users: Users
@@ -72,6 +73,7 @@ def found(
     Raises:
         ConfigurationError: a setting names something that is not there or cannot be used.
     """
+    store_name = settings.describe()["ASGI_AUTH_STORE"] if store is None else type(store).__name__
     if store is None:
         store = open_store(settings.store, timeout=settings.store_timeout)
     if directory is None:
@@ -82,6 +84,7 @@ def found(
         clock=clock,
         audit=Audit(settings.realm, clock=clock),
         store=store,
+        store_name=store_name,
         view=View(store),
         directory=directory,
         users=Users(store, directory, user_refresh=settings.user_refresh, on_change=on_change),
@@ -142,35 +145,6 @@ async def complete(base: Foundation) -> Parts:
         jwt_backend=JWTBackend(base.tokens, base.keys, base.view, clock=clock),
         grants=Grants(store, base.keys, base.tokens, RefreshCodec(signing), lifetimes, clock=clock),
     )
-
-
-def risks(settings: Settings) -> list[str]:
-    """What an operator should know of these settings, a sentence each."""
-    found = []
-    if not settings.secret:
-        what = "the keys that sign cookies and tokens" if settings.key_text() is None else "the key that signs cookies"
-        found.append(f"{what} lie in the store in the clear: whoever reads it can log in; set ASGI_AUTH_SECRET")
-    if settings.store.startswith("memory:"):
-        found.append("the store is memory: every restart logs everybody out, and other processes have another one")
-    if in_the_clear(settings.store):
-        found.append(
-            "the connection to Redis is not encrypted and leaves this host: whoever listens on the way can log in; "
-            "use rediss://"
-        )
-    if settings.insecure_http:
-        found.append("ASGI_AUTH_INSECURE_HTTP sends cookies over plain http: whoever listens on the way can log in")
-    if settings.session_cookie and not settings.session_cookie.lower().startswith(("__host-", "__secure-")):
-        found.append(
-            f"the cookie {settings.session_cookie} has no __Host- prefix: other hosts of the same domain can set it"
-        )
-    if "jwt" in settings.backends and settings.password_grant:
-        found.append(
-            "the password grant is on, which RFC 9700 forbids; "
-            "with ASGI_AUTH_PASSWORD_GRANT=off /login gives tokens"
-        )
-    if settings.session_lifetime > 400 * 86_400:
-        found.append("browsers keep no cookie for more than 400 days, whatever ASGI_AUTH_SESSION_LIFETIME says")
-    return found
 
 
 def _directory(settings: Settings, store: Store) -> Directory:

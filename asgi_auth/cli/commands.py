@@ -14,9 +14,9 @@ from asgi_auth.cli.console import environment, fail, password, run, say, show_js
 from asgi_auth.directory import StoreDirectory, storable
 from asgi_auth.errors import ConfigurationError, NameTaken, UnknownUser
 from asgi_auth.model import User, scope_text, scope_tokens
-from asgi_auth.parts import risks
 from asgi_auth.passwords import name_key
 from asgi_auth.secret import new_secret
+from asgi_auth.startup import risks
 
 app = typer.Typer(
     name="asgi-auth",

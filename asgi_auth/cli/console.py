@@ -49,7 +49,6 @@ def run(auth: Auth, work: Callable[[Auth], Awaitable[T]], *, warned: list[str] |
     Args:
         warned: takes what a start warns of.
     """
-
     lines = _Lines([] if warned is None else warned)
 
     async def opened() -> T:

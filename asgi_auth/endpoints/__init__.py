@@ -29,12 +29,10 @@ class Endpoint:
     Attributes:
         handlers: by method.
         open: whatever credentials come along are never a reason to refuse, and never an identity.
-        public: readable from any origin.
     """
 
     handlers: Mapping[str, Handler]
     open: bool = False
-    public: bool = False
 
     @property
     def allow(self) -> str:
@@ -78,10 +76,10 @@ class Endpoints:
         self._one_session = Endpoint({"DELETE": sessions.end_one})
         metadata = "/.well-known/oauth-authorization-server"
         self._at_root = {
-            "/.well-known/jwks.json": Endpoint({"GET": discovery.jwks}, open=True, public=True),
+            "/.well-known/jwks.json": Endpoint({"GET": discovery.jwks}, open=True),
             # RFC 8414 §3.1: the issuer's path, if it has one, stands after the well-known part.
             metadata + urlsplit(settings.issuer).path.rstrip("/") if "://" in settings.issuer else metadata: Endpoint(
-                {"GET": discovery.metadata}, open=True, public=True
+                {"GET": discovery.metadata}, open=True
             ),
         }
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from asgi_auth import Settings
-from asgi_auth.parts import risks
+from asgi_auth.startup import risks
 
 SECRET = "0123456789abcdef0123456789abcdef-old"
 SAFE = {"secret": SECRET, "password_grant": "off"}

@@ -99,7 +99,8 @@ class Reply:
 class House:
     """One application, its `Auth`, and the clocks of both, which are one.
 
-    `app` is what a server would run; `client` keeps cookies as a browser does, `stranger()` is another one.
+    `app` is what a server would run; `client` keeps cookies as a browser does, `stranger()` is another one; `base_url`
+    is where they all think that it stands.
     """
 
     auth: Auth
@@ -107,10 +108,11 @@ class House:
     store: Store
     clock: Any
     client: httpx2.AsyncClient
+    base_url: str = "http://testserver"
     clients: list[httpx2.AsyncClient] = field(default_factory=list)
 
-    def stranger(self, *, address: str = "127.0.0.1", base_url: str = "http://testserver") -> httpx2.AsyncClient:
-        client = new_client(self.app, address=address, base_url=base_url)
+    def stranger(self, *, address: str = "127.0.0.1", base_url: str | None = None) -> httpx2.AsyncClient:
+        client = new_client(self.app, address=address, base_url=base_url or self.base_url)
         self.clients.append(client)
         return client
 
@@ -157,7 +159,7 @@ class House:
             chunks=[body] if chunks is None else chunks,
             query=query,
             leaves=leaves,
-            **scope,
+            **{"scheme": self.base_url.partition(":")[0], **scope},
         )
 
     async def aclose(self) -> None:
@@ -242,6 +244,7 @@ async def build(
     directory: Any = None,
     users: bool = True,
     refusals: Any = "ours",
+    base_url: str = "http://testserver",
     **settings: Any,
 ) -> House:
     store = store or open_store(url, timeout=5.0, clock=clock)
@@ -251,7 +254,7 @@ async def build(
         for name, password in PASSWORDS.items():
             await auth.create_user(name, password, id=name, scopes=SCOPES[name], display_name=name.title())
     middleware = AuthMiddleware(app or application(), auth, refusals=refusals)
-    return House(auth, middleware, store, clock, new_client(middleware))
+    return House(auth, middleware, store, clock, new_client(middleware, base_url=base_url), base_url)
 
 
 def set_cookies(answer: httpx2.Response | Reply) -> list[str]:

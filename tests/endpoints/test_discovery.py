@@ -320,7 +320,7 @@ def test_a_cookie_jar_of_a_real_client_stays_logged_in(served: str) -> None:
 def test_raw_bytes_at_a_real_server_never_make_a_500(served: str) -> None:
     host, port = served.removeprefix("http://").split(":")
     attacks = [
-        b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Type: application/json\r\n\r\n{\"a\"}",
+        b'POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Type: application/json\r\n\r\n{"a"}',
         b"POST /auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFF\r\n",
         b"DELETE /auth/sessions/%00%ff%c0%80 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /auth/me HTTP/1.1\r\nHost: \xff\xfe\r\nCookie: session=\xff; =; ;;=\x01\r\n\r\n",

@@ -9,11 +9,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from asgi_auth.model import Event, UserRow
 from asgi_auth.stores import Created, Exchanged, Keep, Loaded, NewGrant, NewSession, Presented, Store, Windows
 
 IDLE, LIFETIME, TOKEN = 1000.0, 10_000.0, 600.0
 WINDOWS = Windows(idle=IDLE, token_lifetime=TOKEN, grace=10.0, redelivery=100.0)
+
+
+def near(seconds: float) -> Any:
+    """A time or duration, to the hundredth: by default pytest's tolerance is relative, half an hour at today's date."""
+    return pytest.approx(seconds, rel=0, abs=0.01)
 
 
 def digest(secret: str) -> str:

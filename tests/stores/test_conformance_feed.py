@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from store_helpers import (
     IDLE,
     TOKEN,
@@ -15,6 +14,7 @@ from store_helpers import (
     exchange,
     keeping,
     login,
+    near,
     presented,
     sid,
 )
@@ -58,7 +58,7 @@ async def test_an_end_writes_its_event(store, clock):
         "sid": sid("s"),
         "user": "alice",
         "reason": "logout",
-        "tokens_until": pytest.approx(created.loaded.record.tokens_until),
+        "tokens_until": near(created.loaded.record.tokens_until),
     }
 
 
@@ -242,7 +242,7 @@ async def test_an_ended_session_is_revoked_until_its_last_token_expired(store, c
     await login(store, bearer("s"))
     clock.advance(100)
     await store.end(sid("s"), "logout")
-    assert await store.revocations() == [Revocation("sid", sid("s"), 0, pytest.approx(clock.now - 100 + TOKEN))]
+    assert await store.revocations() == [Revocation("sid", sid("s"), 0, near(clock.now - 100 + TOKEN))]
     clock.advance(TOKEN - 101)
     assert len(await store.revocations()) == 1
     clock.advance(1)
@@ -266,7 +266,7 @@ async def test_a_refresh_lengthens_what_its_end_revokes(store, clock):
     await exchange(store, "s", 1, "s", "s2")
     await store.end(sid("s"), "logout")
     (revocation,) = await store.revocations()
-    assert revocation.until == pytest.approx(clock.now + TOKEN)
+    assert revocation.until == near(clock.now + TOKEN)
 
 
 async def test_a_reused_token_is_revoked(store):
@@ -293,7 +293,7 @@ async def test_a_user_whose_sessions_ended_is_revoked_by_revision(store, clock):
     await login(store, bearer("b"))
     clock.advance(10)
     await store.end_user("alice", "revoked")
-    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, pytest.approx(clock.now - 10 + TOKEN))]
+    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, near(clock.now - 10 + TOKEN))]
     clock.advance(TOKEN - 10)
     assert await store.revocations() == []
 
@@ -303,19 +303,19 @@ async def test_a_users_revocation_outlives_the_tokens_of_the_last_refresh(store,
     clock.advance(500)
     await exchange(store, "a", 1, "a", "a2")
     await store.end_user("alice", "revoked")
-    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, pytest.approx(clock.now + TOKEN))]
+    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, near(clock.now + TOKEN))]
 
 
 async def test_a_kept_sessions_old_tokens_are_killed_too(store, clock):
     await login(store, bearer("a"))
     await store.end_user("alice", "password", keep=keeping("a"))
-    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, pytest.approx(clock.now + TOKEN))]
+    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, near(clock.now + TOKEN))]
 
 
 async def test_a_changed_users_old_tokens_are_killed(store, clock):
     await login(store, bearer("a"))
     await store.save_user(UserRow("alice", scopes=frozenset({"less"})), expected=1)
-    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, pytest.approx(clock.now + TOKEN))]
+    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, near(clock.now + TOKEN))]
 
 
 async def test_a_save_without_bump_kills_no_token(store):
@@ -330,13 +330,13 @@ async def test_the_latest_revision_counts(store, clock):
     clock.advance(50)
     await login(store, bearer("b"))
     await store.end_user("alice", "revoked")
-    assert of_user(await store.revocations()) == [Revocation("user", "alice", 3, pytest.approx(clock.now + TOKEN))]
+    assert of_user(await store.revocations()) == [Revocation("user", "alice", 3, near(clock.now + TOKEN))]
 
 
 async def test_a_deleted_users_tokens_are_killed(store, clock):
     await login(store, bearer("a"))
     await store.delete_user("alice")
-    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, pytest.approx(clock.now + TOKEN))]
+    assert of_user(await store.revocations()) == [Revocation("user", "alice", 2, near(clock.now + TOKEN))]
 
 
 async def test_revocations_come_in_pages_by_kind_and_key(store):

@@ -16,6 +16,7 @@ from store_helpers import (
     end_of,
     exchange,
     login,
+    near,
     record_of,
     sid,
 )
@@ -38,20 +39,20 @@ async def test_the_current_token_makes_a_successor(store, session, clock):
     grant = record.grant
     assert (grant.generation, grant.digest, grant.previous_digest) == (2, digest("r2"), digest("r1"))
     assert (grant.nonce, grant.asked, grant.confirmed_at) == ("nonce-r2", "read", None)
-    assert grant.made_at == pytest.approx(clock.now)
-    assert record.seen_at == pytest.approx(clock.now)
-    assert record.idle_expires_at == pytest.approx(clock.now + IDLE)
-    assert record.tokens_until == pytest.approx(clock.now + TOKEN)
+    assert grant.made_at == near(clock.now)
+    assert record.seen_at == near(clock.now)
+    assert record.idle_expires_at == near(clock.now + IDLE)
+    assert record.tokens_until == near(clock.now + TOKEN)
     assert exchanged.loaded.user.id == "alice"
 
 
 async def test_a_refresh_moves_the_idle_end_by_the_window_and_never_past_the_absolute_end(store, session, clock):
     clock.advance(10)
     await exchange(store, "s", 1, "r1", "r2", windows=WINDOWS._replace(idle=77))
-    assert (await record_of(store, "s")).idle_expires_at == pytest.approx(clock.now + 77)
+    assert (await record_of(store, "s")).idle_expires_at == near(clock.now + 77)
     await exchange(store, "s", 2, "r2", "r3", windows=WINDOWS._replace(idle=10 * LIFETIME))
     record = await record_of(store, "s")
-    assert record.idle_expires_at == pytest.approx(record.expires_at)
+    assert record.idle_expires_at == near(record.expires_at)
 
 
 async def test_a_refresh_does_not_extend_the_lifetime(store, session, clock):
@@ -76,12 +77,12 @@ async def test_a_repetition_raises_how_long_tokens_live(store, session, clock):
     await exchange(store, "s", 1, "r1", "r2")
     clock.advance(50)
     await exchange(store, "s", 1, "r1", "r2")
-    assert (await record_of(store, "s")).tokens_until == pytest.approx(clock.now + TOKEN)
+    assert (await record_of(store, "s")).tokens_until == near(clock.now + TOKEN)
 
 
 async def test_a_shorter_token_does_not_lower_how_long_tokens_live(store, session, clock):
     await exchange(store, "s", 1, "r1", "r2", windows=WINDOWS._replace(token_lifetime=1))
-    assert (await record_of(store, "s")).tokens_until == pytest.approx(clock.now + TOKEN)
+    assert (await record_of(store, "s")).tokens_until == near(clock.now + TOKEN)
 
 
 @pytest.mark.parametrize("seconds", [0, 50, 109])
@@ -120,7 +121,7 @@ async def test_only_the_first_confirmation_counts(store, session, clock):
     await exchange(store, "s", 1, "r1", "r2")
     await store.confirm(sid("s"), 2)
     first = (await record_of(store, "s")).grant.confirmed_at
-    assert first == pytest.approx(clock.now)
+    assert first == near(clock.now)
     clock.advance(8)
     await store.confirm(sid("s"), 2)
     assert (await record_of(store, "s")).grant.confirmed_at == first

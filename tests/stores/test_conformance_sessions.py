@@ -19,6 +19,7 @@ from store_helpers import (
     keeping,
     listed,
     login,
+    near,
     presented,
     record_of,
     sid,
@@ -56,8 +57,8 @@ async def test_a_new_session_is_loaded_as_it_was_made(store, clock):
     assert (user.id, user.display_name, user.scopes) == ("alice", "Alice", frozenset({"read"}))
     assert dict(user.claims) == {"team": ["a", 1]}
     assert record.revision == user.revision
-    assert loaded.now == pytest.approx(clock.now)
-    assert loaded.remaining == pytest.approx(IDLE)
+    assert loaded.now == near(clock.now)
+    assert loaded.remaining == near(IDLE)
 
 
 async def test_a_new_jwt_session_has_the_first_generation(store, clock):
@@ -69,7 +70,7 @@ async def test_a_new_jwt_session_has_the_first_generation(store, clock):
     assert (record.grant.client_id, record.grant.granted) == ("cli", "read write")
     assert (record.grant.generation, record.grant.digest, record.grant.previous_digest) == (1, digest("r"), "")
     assert record.grant.confirmed_at is None
-    assert record.tokens_until == pytest.approx(clock.now + TOKEN)
+    assert record.tokens_until == near(clock.now + TOKEN)
 
 
 async def test_a_grant_of_all_and_a_grant_of_nothing_are_told_apart(store):
@@ -110,13 +111,13 @@ async def test_a_session_ends_at_its_lifetime_however_busy_it_is(store, clock):
 async def test_an_idle_end_never_lies_beyond_the_absolute_one(store, clock):
     await login(store, cookie("s", idle=500.0, lifetime=100.0))
     record = await record_of(store, "s")
-    assert record.expires_at == pytest.approx(clock.now + 100)
-    assert record.idle_expires_at == pytest.approx(clock.now + 100)
+    assert record.expires_at == near(clock.now + 100)
+    assert record.idle_expires_at == near(clock.now + 100)
 
 
 async def test_tokens_end_no_later_than_the_session(store, clock):
     await login(store, bearer("s", lifetime=TOKEN / 2))
-    assert (await record_of(store, "s")).tokens_until == pytest.approx(clock.now + TOKEN / 2)
+    assert (await record_of(store, "s")).tokens_until == near(clock.now + TOKEN / 2)
 
 
 async def test_an_ended_session_is_remembered_for_an_hour_with_its_first_reason(store, clock):
@@ -447,9 +448,9 @@ async def test_a_touch_moves_the_idle_end(store, clock):
     clock.advance(IDLE - 1)
     await store.touch([sid("s"), sid("unknown")])
     record = await record_of(store, "s")
-    assert record.seen_at == pytest.approx(clock.now)
-    assert record.idle_expires_at == pytest.approx(clock.now + IDLE)
-    assert record.expires_at == pytest.approx(record.created_at + LIFETIME)
+    assert record.seen_at == near(clock.now)
+    assert record.idle_expires_at == near(clock.now + IDLE)
+    assert record.expires_at == near(record.created_at + LIFETIME)
 
 
 async def test_a_touch_changes_no_data(store):
@@ -465,7 +466,7 @@ async def test_a_touch_near_the_end_stops_at_the_end(store, clock):
     clock.advance(LIFETIME - 1)
     await store.touch([sid("s")])
     record = await record_of(store, "s")
-    assert record.idle_expires_at == pytest.approx(record.expires_at)
+    assert record.idle_expires_at == near(record.expires_at)
 
 
 async def test_a_touch_of_nobody_is_nothing(store):
@@ -482,7 +483,7 @@ async def test_rotation_replaces_the_secret_and_keeps_the_times(store, clock):
     assert await store.rotate(presented("s"), digest("s2"), grace=10) is True
     after = await record_of(store, "s")
     assert (after.digest, after.previous_digest) == (digest("s2"), digest("s"))
-    assert after.previous_until == pytest.approx(clock.now + 10)
+    assert after.previous_until == near(clock.now + 10)
     unchanged = {"digest": "", "previous_digest": "", "previous_until": 0.0}
     assert dataclasses.replace(after, **unchanged) == dataclasses.replace(before, **unchanged)
 
@@ -693,7 +694,7 @@ async def test_sessions_lists_both_modes_the_latest_first(store, clock):
     assert await listed(store) == [sid("c"), sid("b"), sid("a")]
     loaded = (await store.sessions("alice"))[0]
     assert loaded.user is not None
-    assert (loaded.user.id, loaded.record.digest, loaded.now) == ("alice", digest("c"), pytest.approx(clock.now))
+    assert (loaded.user.id, loaded.record.digest, loaded.now) == ("alice", digest("c"), near(clock.now))
 
 
 async def test_sessions_lists_only_what_lives(store, clock):

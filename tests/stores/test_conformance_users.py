@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from store_helpers import add_user, alive, bearer, cookie, digest, end_of, keeping, listed, login, record_of, sid
+from store_helpers import add_user, alive, bearer, cookie, digest, end_of, keeping, listed, login, near, record_of, sid
 
 from asgi_auth.model import UserRow
 from asgi_auth.stores import Ended
@@ -28,7 +28,7 @@ async def test_a_user_is_read_as_it_was_written(store, clock):
     assert await store.save_user(row, name_key="alice", expected=None) == 1
     saved = await store.user(row.id)
     assert dataclasses.replace(saved, checked_at=0.0) == dataclasses.replace(row, revision=1)
-    assert saved.checked_at == pytest.approx(clock.now)
+    assert saved.checked_at == near(clock.now)
     assert await store.user_by_name("alice") == saved
     assert await store.user_by_name("Alice") is None
 
@@ -60,7 +60,7 @@ async def test_a_save_without_bump_keeps_the_revision(store, clock):
     assert await store.save_user(dataclasses.replace(row, password_hash="new"), expected=1, bump=False) == 1
     saved = await store.user("alice")
     assert (saved.password_hash, saved.revision) == ("new", 1)
-    assert saved.checked_at == pytest.approx(clock.now)
+    assert saved.checked_at == near(clock.now)
     assert await alive(store, "s")
 
 

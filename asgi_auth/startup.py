@@ -1,0 +1,71 @@
+"""What is said at the start: one line on what is used, a line for each risk. `asgi-auth check` says the same."""
+
+from __future__ import annotations
+
+import logging
+
+from asgi_auth import audit
+from asgi_auth.parts import Parts
+from asgi_auth.settings import Settings
+from asgi_auth.stores import in_the_clear
+
+log = logging.getLogger("asgi_auth")
+
+
+def announce(parts: Parts) -> None:
+    """Write the start line, the risks and the security event."""
+    audit.show_logs()
+    settings = parts.settings
+    log.info(
+        "store %s; cookie %s; tokens %s of issuer %s; ours: %s",
+        parts.store_name,
+        _cookies(parts),
+        settings.jwt_algorithm if "jwt" in settings.backends else "off",
+        settings.issuer,
+        f"{settings.prefix}/*, /.well-known/jwks.json, /.well-known/oauth-authorization-server"
+        if settings.prefix
+        else "no paths",
+    )
+    for risk in risks(settings):
+        log.warning("%s", risk)
+    parts.audit.record(audit.STARTUP)
+
+
+def _cookies(parts: Parts) -> str:
+    """The cookie's name and security, as far as the settings decide them."""
+    settings = parts.settings
+    secure, plain = (pair.session_name.decode() for pair in (parts.cookies.secure, parts.cookies.plain))
+    if "session" not in settings.backends:
+        return "off"
+    if settings.url is not None:
+        return f"{secure} (Secure)" if settings.url.startswith("https:") else f"{plain} (plain http)"
+    where = "" if settings.insecure_http else " to this machine"
+    return f"{secure} (Secure), over plain http{where} {plain}"
+
+
+def risks(settings: Settings) -> list[str]:
+    """What an operator should know of these settings, a sentence each."""
+    found = []
+    if not settings.secret:
+        what = "the keys that sign cookies and tokens" if settings.key_text() is None else "the key that signs cookies"
+        found.append(f"{what} lie in the store in the clear: whoever reads it can log in; set ASGI_AUTH_SECRET")
+    if settings.store.startswith("memory:"):
+        found.append("the store is memory: every restart logs everybody out, and other processes have another one")
+    if in_the_clear(settings.store):
+        found.append(
+            "the connection to Redis is not encrypted and leaves this host: whoever listens on the way can log in; "
+            "use rediss://"
+        )
+    if settings.insecure_http:
+        found.append("ASGI_AUTH_INSECURE_HTTP sends cookies over plain http: whoever listens on the way can log in")
+    if settings.session_cookie and not settings.session_cookie.lower().startswith(("__host-", "__secure-")):
+        found.append(
+            f"the cookie {settings.session_cookie} has no __Host- prefix: other hosts of the same domain can set it"
+        )
+    if "jwt" in settings.backends and settings.password_grant:
+        found.append(
+            "the password grant is on, which RFC 9700 forbids; with ASGI_AUTH_PASSWORD_GRANT=off /login gives tokens"
+        )
+    if settings.session_lifetime > 400 * 86_400:
+        found.append("browsers keep no cookie for more than 400 days, whatever ASGI_AUTH_SESSION_LIFETIME says")
+    return found
