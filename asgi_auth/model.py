@@ -301,7 +301,7 @@ class Rejected:
         error: what a bearer is told (one of `InvalidToken`'s sentences).
         cause: why the session that it named ended, if that is known.
         clear: whether the client should drop the credential.
-        forged: whether it was tampered with, rather than merely old.
+        forged: whether it was tampered with or is for others, rather than merely old.
         session_id: of the session that it named, if it was ours.
         user_id: whose that was, if it is known.
     """

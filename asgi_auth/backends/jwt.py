@@ -25,7 +25,7 @@ class JWTBackend:
         try:
             claims = self._tokens.verify(credential, self._keys.find, now=self._clock())
         except InvalidToken as refusal:
-            return Rejected(error=refusal.description, forged=refusal.description == InvalidToken.INVALID)
+            return Rejected(error=refusal.description, forged=refusal.description != InvalidToken.EXPIRED)
         standing = await self._view.token(
             sid=claims.sid, user_id=claims.sub, revision=claims.ver, generation=claims.generation
         )

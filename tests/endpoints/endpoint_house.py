@@ -239,7 +239,7 @@ async def build(
     clock: Callable[[], float],
     *,
     store: Store | None = None,
-    url: str = "memory://",
+    store_url: str = "memory://",
     app: Any = None,
     directory: Any = None,
     users: bool = True,
@@ -247,9 +247,9 @@ async def build(
     base_url: str = "http://testserver",
     **settings: Any,
 ) -> House:
-    store = store or open_store(url, timeout=5.0, clock=clock)
+    store = store or open_store(store_url, timeout=5.0, clock=clock)
     directory = directory or StoreDirectory(store, hasher())
-    auth = Auth(Settings(store=url, **settings), directory=directory, store=store, clock=clock)
+    auth = Auth(Settings(store=store_url, **settings), directory=directory, store=store, clock=clock)
     if users:
         for name, password in PASSWORDS.items():
             await auth.create_user(name, password, id=name, scopes=SCOPES[name], display_name=name.title())

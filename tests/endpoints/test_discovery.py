@@ -13,7 +13,7 @@ import httpx2
 import jwt
 import pytest
 import uvicorn
-from endpoint_house import PASSWORDS, House, application, bearer, hasher, new_client
+from endpoint_house import PASSWORDS, House, application, bearer, hasher
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import KeySet
 
@@ -29,7 +29,7 @@ URL = "https://app.example.com"
 
 async def test_metadata_tells_the_truth(houses: Any) -> None:
     """Each entry is tried."""
-    house = await houses(url="memory://", jwt_issuer=URL)
+    house = await houses(jwt_issuer=URL)
     client = house.stranger(base_url=URL)
     answer = await client.get(METADATA)
     assert answer.status_code == 200
@@ -109,25 +109,14 @@ async def test_scopes_of_protect_are_named(houses: Any) -> None:
         ({"url": URL, "prefix": "/my/login"}, METADATA, f"{URL}/my/login", None),
     ],
 )
-async def test_where_the_endpoints_stand(clock: Any, settings: Any, path: str, base: str, jwks: str | None) -> None:
-    house = await _house(clock, **settings)
+async def test_where_the_endpoints_stand(houses: Any, settings: Any, path: str, base: str, jwks: str | None) -> None:
+    house = await houses(**settings)
     said = (await house.client.get(path)).json()
     assert said["token_endpoint"] == f"{base}/token"
     assert said["jwks_uri"] == jwks or jwks is None
     if path != METADATA:
         assert (await house.client.get(METADATA)).status_code == 404
         assert (await house.client.get(METADATA)).text == "Not Found"
-    await house.aclose()
-
-
-async def _house(clock: Any, **settings: Any) -> House:
-    """As `build`, for settings that have a `url` of their own."""
-    store = open_store("memory://", timeout=5.0, clock=clock)
-    auth = Auth(
-        Settings(store="memory://", **settings), directory=StoreDirectory(store, hasher()), store=store, clock=clock
-    )
-    app = AuthMiddleware(application(), auth)
-    return House(auth, app, store, clock, new_client(app))
 
 
 @pytest.mark.parametrize("settings", [{}, {"jwt_issuer": "my-app"}, {"jwt_issuer": "http://id.example.com"}])

@@ -109,7 +109,7 @@ async def test_the_cookie_stays_under_200_bytes(house: House) -> None:
 
 
 async def test_behind_https_the_cookie_is_a_host_cookie(houses: Any) -> None:
-    house = await houses(url="memory://")
+    house = await houses()
     client = house.stranger(base_url="https://app.example.com")
     [cookie] = set_cookies(await client.post("/auth/login", json=ALICE))
     assert cookie.startswith("__Host-session=")

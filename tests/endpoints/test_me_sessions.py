@@ -172,7 +172,7 @@ async def test_a_visitors_session_is_nobodys_to_end(house: House) -> None:
     ],
 )
 async def test_an_odd_session_id_is_404(houses: Any, sid: str, url: str, tmp_path: Path) -> None:
-    house = await houses(url=url if "://" in url else f"sqlite:///{tmp_path / 's.sqlite3'}")
+    house = await houses(store_url=url if "://" in url else f"sqlite:///{tmp_path / 's.sqlite3'}")
     await house.login()
     headers = [("cookie", cookie_header(house.client))]
     answer = await house.raw("DELETE", f"/auth/sessions/{sid}", headers=headers, raw_path=b"/x")
@@ -366,7 +366,7 @@ async def test_the_holder_of_a_forged_cookie_is_told_nothing(house: House, spoil
 async def test_idle_and_absolute_end(houses: Any, mode: str, url: str, which: str, tmp_path: Path) -> None:
     """In cookie mode activity moves the idle end; in JWT mode a refresh does. Nothing moves the absolute one."""
     house = await houses(
-        url="memory://" if url == "memory" else f"sqlite:///{tmp_path / 's.sqlite3'}",
+        store_url="memory://" if url == "memory" else f"sqlite:///{tmp_path / 's.sqlite3'}",
         session_idle="20m",
         refresh_lifetime="20m",
         session_lifetime="1h",
@@ -451,7 +451,7 @@ async def test_revoke_all_ends_every_session_and_token(house: House) -> None:
 async def test_after_logout_the_access_token_is_refused_in_every_process(houses: Any, tmp_path: Path) -> None:
     """Two `Auth`s over one store stand for two processes."""
     url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
-    here, there = await houses(url=url), await houses(url=url, users=False)
+    here, there = await houses(store_url=url), await houses(store_url=url, users=False)
     pair = await here.tokens()
     assert (await there.get("/whoami", pair["access_token"])).status_code == 200
     await here.client.post("/auth/logout", headers=bearer(pair["access_token"]))
@@ -461,7 +461,7 @@ async def test_after_logout_the_access_token_is_refused_in_every_process(houses:
 
 async def test_a_key_rotated_elsewhere_is_known_here(houses: Any, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
-    here, there = await houses(url=url), await houses(url=url, users=False)
+    here, there = await houses(store_url=url), await houses(store_url=url, users=False)
     old = await here.tokens()
     await there.get("/whoami", old["access_token"])
     await (await here.auth.opened()).keys.rotate()

@@ -1,4 +1,4 @@
-"""Refresh tokens over HTTP (design.md 5): used once, given again while nobody has seen the successor, theft after that."""
+"""Refresh tokens over HTTP (design.md 5): used once, given again while nobody has seen the successor, theft after."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ async def dead(house: House, *pairs: Any) -> None:
 @pytest.fixture(params=["memory", "sqlite"])
 async def either(request: Any, houses: Any, tmp_path: Path) -> House:
     """A house on the memory store, and one on SQLite."""
-    return await houses(url="memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    return await houses(
+        store_url="memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    )
 
 
 # ---------------------------------------------------------------------- given again
@@ -376,12 +378,12 @@ async def test_a_refresh_carries_no_cookie_and_touches_none(house: House) -> Non
 
 async def test_tokens_survive_a_restart_and_rotated_ones_stay_dead(houses: Any, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
-    before = await houses(url=url)
+    before = await houses(store_url=url)
     first = await before.tokens()
     second = await refreshed(before, first)
     third = await refreshed(before, second)
     await before.auth.aclose()
-    after = await houses(url=url, users=False)
+    after = await houses(store_url=url, users=False)
     assert (await after.get("/whoami", third["access_token"])).json()["user"] == "alice"
     await refused(after, first)
     await dead(after, third)

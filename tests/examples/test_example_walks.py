@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
 import pytest
 from example_server import Example, browser, log_in, running, tokens
+from websockets.sync.client import connect
 
 FRAMEWORKS = ("starlette", "fastapi", "quart")
 
 
 def walk(example: Example) -> None:
-    """Data as a visitor, login, a change in what may be entered, refresh, revocation, logout."""
+    """Data as a visitor, login, live connections, refresh, revocation, logout."""
     with browser(example) as client, browser(example) as program:
         assert client.get("/private").status_code == 401
         assert client.put("/data/colour", json="green").status_code == 204
         assert log_in(client, "bob").status_code == 200
         assert client.get("/data").json() == {"colour": "green"}
         assert client.get("/admin").json() == {"user": "bob", "backend": "session"}
+
+        with client.stream("GET", "/stream") as events:
+            assert next(events.iter_lines()) == 'data: {"user": "bob", "number": 1}'
+        cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+        with connect(f"ws{example.url.removeprefix('http')}/ws", additional_headers={"Cookie": cookies}) as websocket:
+            assert json.loads(websocket.recv(timeout=10)) == {"user": "bob"}
+            websocket.send("hello")
+            assert websocket.recv(timeout=10) == "hello"
 
         first = tokens(program, "bob")
         program.headers["authorization"] = f"Bearer {first['access_token']}"

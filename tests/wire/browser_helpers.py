@@ -1,4 +1,4 @@
-"""What a real browser is put before: a server in a thread, a certificate for it, a network that keeps an answer back."""
+"""What a real browser is put before: a server in a thread, its certificate, a network that keeps an answer back."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from cryptography.x509.oid import NameOID
 
 @contextmanager
 def serving(app: Any, *, certificate: Path | None = None) -> Iterator[str]:
-    """Serve an application under `localhost`, with TLS if there is a certificate; its address."""
-    config = uvicorn.Config(app, log_config=None, ssl_certfile=certificate, timeout_graceful_shutdown=1)
+    """Serve an application under `localhost`, with TLS if there is a certificate; its address.
+
+    Whoever came in is gone before this ends: the server waits for open connections.
+    """
+    config = uvicorn.Config(app, log_config=None, ssl_certfile=certificate, loop="asyncio", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
