@@ -19,7 +19,8 @@ from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
 from asgi_auth.settings import Settings
-from asgi_auth.stores import Store, open_store
+from asgi_auth.stores import Store
+from asgi_auth.stores.opening import open_store
 from asgi_auth.throttle import LoginThrottle
 from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.grants import Grants, Lifetimes

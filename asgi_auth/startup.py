@@ -7,7 +7,7 @@ import logging
 from asgi_auth import audit
 from asgi_auth.parts import Parts
 from asgi_auth.settings import Settings
-from asgi_auth.stores import in_the_clear
+from asgi_auth.stores.opening import in_the_clear
 
 log = logging.getLogger("asgi_auth")
 

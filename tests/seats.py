@@ -28,7 +28,7 @@ from starlette.websockets import WebSocket
 from asgi_auth import Auth, AuthMiddleware, Settings, User, require
 from asgi_auth.directory import StoreDirectory
 from asgi_auth.passwords import PasswordHasher
-from asgi_auth.stores import open_store
+from asgi_auth.stores.opening import open_store
 
 ALICE = User("alice", scopes=frozenset({"read"}))
 BOB = User("bob", scopes=frozenset({"read", "admin"}))

@@ -27,7 +27,8 @@ from asgi_auth.errors import (
     WeakPassword,
 )
 from asgi_auth.passwords import PasswordHasher
-from asgi_auth.stores import Store, open_store
+from asgi_auth.stores import Store
+from asgi_auth.stores.opening import open_store
 
 PASSWORD = "a hole under the hedge"
 ALICE = User("alice", "Alice", frozenset({"read"}))

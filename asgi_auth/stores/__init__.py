@@ -23,17 +23,14 @@ write none.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from asgi_auth.clock import Clock
-from asgi_auth.errors import ConfigurationError
 from asgi_auth.model import BackendName, Client, Event, Reason, Record, UserRow
 
 _SID = re.compile(r"[0-9a-f]{2}[0-9A-Za-z_-]{22}")
@@ -370,55 +367,3 @@ class Store(Protocol):
     async def revocations(self, after: str = "", limit: int = 5000) -> list[Revocation]:
         """What kills tokens that can still live, in the order of `kind:key`, after that one. Without what is over."""
         ...
-
-
-def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store:
-    """The store that a URL names; nothing is opened yet.
-
-    Args:
-        url: `memory://`, `sqlite:///relative`, `sqlite:////absolute`, or for Redis `redis://`, `rediss://`, `unix://`.
-        timeout: the longest a verb takes, in seconds.
-        clock: decides instead of the store's own clock; for tests.
-
-    Raises:
-        ConfigurationError: no store has such a URL, or its extra is not installed.
-    """
-    scheme, separator, rest = url.partition("://")
-    if url == "memory://":
-        from asgi_auth.stores.memory import MemoryStore
-
-        return MemoryStore(clock)
-    if scheme == "sqlite" and separator:
-        path = rest[1:]
-        if not rest.startswith("/") or not path.strip("/") or path.endswith("/") or set(path) & set("?#\0"):
-            raise ConfigurationError(
-                "STORE: after sqlite:/// comes a file's path without ? and #, as in sqlite:///asgi-auth.sqlite3 or, "
-                "from the root, sqlite:////var/lib/app/asgi-auth.sqlite3"
-            )
-        from asgi_auth.stores.sqlite import SQLiteStore
-
-        return SQLiteStore(path, timeout=timeout, clock=clock)
-    if scheme in {"redis", "rediss", "unix"} and separator:
-        try:
-            from asgi_auth.stores.redis import RedisStore
-        except ImportError as error:
-            raise ConfigurationError(
-                f"STORE: {scheme}:// needs the redis package: pip install 'asgi-auth[redis]'"
-            ) from error
-        return RedisStore(url, timeout=timeout, clock=clock)
-    # Not repeated: a URL may hold a password.
-    raise ConfigurationError(
-        "STORE: no store has such a URL; valid are memory://, sqlite:///asgi-auth.sqlite3, "
-        "redis://localhost:6379/0, rediss://redis.example.com and unix:///run/redis.sock"
-    )
-
-
-def in_the_clear(url: str) -> bool:
-    """Whether what this store is told leaves this host unencrypted."""
-    if not url.startswith("redis://"):
-        return False
-    try:
-        host = urlsplit(url).hostname or "localhost"
-        return not (host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback)
-    except ValueError:
-        return True

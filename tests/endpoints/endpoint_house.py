@@ -18,7 +18,8 @@ from starlette.websockets import WebSocket
 from asgi_auth import Auth, AuthMiddleware, Settings, require
 from asgi_auth.directory import StoreDirectory
 from asgi_auth.passwords import PasswordHasher
-from asgi_auth.stores import Store, open_store
+from asgi_auth.stores import Store
+from asgi_auth.stores.opening import open_store
 
 PASSWORDS = {
     "alice": "a hole under the hedge",

@@ -19,7 +19,7 @@ from joserfc.jwk import KeySet
 
 from asgi_auth import Auth, AuthMiddleware, Settings
 from asgi_auth.directory import StoreDirectory
-from asgi_auth.stores import open_store
+from asgi_auth.stores.opening import open_store
 from asgi_auth.tokens.jose import decode_base64url
 
 METADATA = "/.well-known/oauth-authorization-server"

@@ -18,7 +18,7 @@ from endpoint_house import PASSWORDS, House, cookie_header, hasher, set_cookies
 from asgi_auth import User
 from asgi_auth.directory import CallableDirectory, StoreDirectory
 from asgi_auth.passwords import PasswordHasher
-from asgi_auth.stores import open_store
+from asgi_auth.stores.opening import open_store
 
 ALICE = {"username": "alice", "password": PASSWORDS["alice"]}
 SESSION = re.compile(r"session-[0-9a-f]{4}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from endpoint_house import PASSWORDS, House, bearer, build, cookie_header, set_cookies
 
-from asgi_auth.stores import open_store
+from asgi_auth.stores.opening import open_store
 from asgi_auth.tokens.jose import decode_base64url
 
 

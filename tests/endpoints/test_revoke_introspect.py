@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from endpoint_house import PASSWORDS, House, bearer
 
-from asgi_auth.stores import open_store
+from asgi_auth.stores.opening import open_store
 
 INACTIVE = {"active": False}
 

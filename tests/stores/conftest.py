@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from asgi_auth.stores import Store, open_store
+from asgi_auth.stores import Store
+from asgi_auth.stores.opening import open_store
 
 
 def url_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:

@@ -15,7 +15,8 @@ import anyio
 from store_helpers import bearer, cookie, digest, exchange, sid
 
 from asgi_auth.model import UserRow
-from asgi_auth.stores import Created, Limit, Store, open_store
+from asgi_auth.stores import Created, Limit, Store
+from asgi_auth.stores.opening import open_store
 
 Job = Callable[[Store, int], Awaitable[Any]]
 

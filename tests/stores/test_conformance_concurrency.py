@@ -23,7 +23,8 @@ from store_helpers import (
 from store_worker import gather
 
 from asgi_auth.model import UserRow
-from asgi_auth.stores import Created, Limit, Loaded, open_store
+from asgi_auth.stores import Created, Limit, Loaded
+from asgi_auth.stores.opening import open_store
 
 BIG = 65536
 

@@ -8,7 +8,8 @@ import anyio
 import pytest
 from store_helpers import LIFETIME, add_user, bearer, cookie, exchange, login, sid
 
-from asgi_auth.stores import FEED_LENGTH, TOMBSTONE_LIFETIME, Limit, Store, open_store
+from asgi_auth.stores import FEED_LENGTH, TOMBSTONE_LIFETIME, Limit, Store
+from asgi_auth.stores.opening import open_store
 
 
 def in_threads(number: int, job) -> list:

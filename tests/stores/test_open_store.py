@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from asgi_auth.errors import ConfigurationError
-from asgi_auth.stores import open_store
 from asgi_auth.stores.memory import MemoryStore
+from asgi_auth.stores.opening import open_store
 from asgi_auth.stores.redis import RedisStore
 from asgi_auth.stores.sqlite import SQLiteStore
 

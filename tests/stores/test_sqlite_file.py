@@ -18,7 +18,7 @@ from store_helpers import (
 )
 
 from asgi_auth.errors import ConfigurationError
-from asgi_auth.stores import open_store
+from asgi_auth.stores.opening import open_store
 from asgi_auth.stores.sqlite import SQLiteStore
 from asgi_auth.stores.sqlite_schema import VERSION, network_mount
 

@@ -29,7 +29,8 @@ from store_helpers import (
 
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import UserRow
-from asgi_auth.stores import Limit, open_store
+from asgi_auth.stores import Limit
+from asgi_auth.stores.opening import open_store
 from asgi_auth.stores.sqlite import SQLiteStore
 from asgi_auth.stores.sqlite_schema import VERSION
 
@@ -242,7 +243,8 @@ import os, sys
 sys.path.insert(0, sys.argv[2])
 import anyio
 from store_helpers import *
-from asgi_auth.stores import Loaded, open_store
+from asgi_auth.stores import Loaded
+from asgi_auth.stores.opening import open_store
 
 store = open_store(sys.argv[1], timeout=5.0)
 

@@ -1,0 +1,62 @@
+"""From a URL to a store: which one, and whether the way there is private. Imports a store's library only when asked."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from asgi_auth.clock import Clock
+from asgi_auth.errors import ConfigurationError
+from asgi_auth.stores import Store
+
+
+def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store:
+    """The store that a URL names; nothing is opened yet.
+
+    Args:
+        url: `memory://`, `sqlite:///relative`, `sqlite:////absolute`, or for Redis `redis://`, `rediss://`, `unix://`.
+        timeout: the longest a verb takes, in seconds.
+        clock: decides instead of the store's own clock; for tests.
+
+    Raises:
+        ConfigurationError: no store has such a URL, or its extra is not installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if url == "memory://":
+        from asgi_auth.stores.memory import MemoryStore
+
+        return MemoryStore(clock)
+    if scheme == "sqlite" and separator:
+        path = rest[1:]
+        if not rest.startswith("/") or not path.strip("/") or path.endswith("/") or set(path) & set("?#\0"):
+            raise ConfigurationError(
+                "STORE: after sqlite:/// comes a file's path without ? and #, as in sqlite:///asgi-auth.sqlite3 or, "
+                "from the root, sqlite:////var/lib/app/asgi-auth.sqlite3"
+            )
+        from asgi_auth.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(path, timeout=timeout, clock=clock)
+    if scheme in {"redis", "rediss", "unix"} and separator:
+        try:
+            from asgi_auth.stores.redis import RedisStore
+        except ImportError as error:
+            raise ConfigurationError(
+                f"STORE: {scheme}:// needs the redis package: pip install 'asgi-auth[redis]'"
+            ) from error
+        return RedisStore(url, timeout=timeout, clock=clock)
+    # Not repeated: a URL may hold a password.
+    raise ConfigurationError(
+        "STORE: no store has such a URL; valid are memory://, sqlite:///asgi-auth.sqlite3, "
+        "redis://localhost:6379/0, rediss://redis.example.com and unix:///run/redis.sock"
+    )
+
+
+def in_the_clear(url: str) -> bool:
+    """Whether what this store is told leaves this host unencrypted."""
+    if not url.startswith("redis://"):
+        return False
+    try:
+        host = urlsplit(url).hostname or "localhost"
+        return not (host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return True
