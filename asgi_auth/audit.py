@@ -187,8 +187,6 @@ class Audit:
 
     def _due(self, fields: dict[str, Any], quiet: float, now: float) -> list[dict[str, Any]]:
         """The lines to write now: late ones whose time is over, and this one, unless it is a repetition."""
-        if not quiet:
-            return [fields]
         key = (fields["event"], fields["sid"] or fields["source_ip"] or "")
         with self._lock:
             ledger = self._recent.setdefault(quiet, OrderedDict())

@@ -193,7 +193,7 @@ class Auth:
         if identity is not None:
             ended = await parts.store.end(identity.session_id, "logout")
             Logins(parts).ended([ended] if ended else [], context)
-        clear = identity is not None and identity.record is not None
+        clear = context.forged or (identity is not None and identity.record is not None)
         if dead and context.presented is not None:
             clear = await parts.session_backend.outlived(context.presented.sid)
         if context.visitor is not None:

@@ -66,6 +66,8 @@ class Context:
         """How many logins of this name failed here before this one."""
         self.forbidden: str | None = None
         """Why this request may not write data, if it came in a way that rules it out."""
+        self.forged = False
+        """Whether it came with a session cookie that nobody issued."""
         self.outlived: str | None = None
         """The dead session whose cookie goes, unless another one has taken its place by then."""
         self.orphan: str | None = None

@@ -173,7 +173,7 @@ async def _visitor(context: Context, text: bytes) -> None:
 
 def _dead(context: Context, answer: Rejected) -> None:
     """A cookie that opens nothing. The request goes on as nobody's."""
-    context.reason = answer.told
+    context.reason, context.forged = answer.told, answer.forged
     _log_rejected(context, answer, "cookie")
     if answer.clear and _fetch_mode(context) in (b"", b"navigate") and context.scope["type"] == "http":
         if answer.session_id is None:

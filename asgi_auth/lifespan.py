@@ -23,6 +23,9 @@ async def run_lifespan(auth: Auth, app: ASGIApp, scope: Scope, receive: Receive,
     A wrong configuration is answered with `lifespan.startup.failed`, and the application never starts; a store that is
     merely silent does not stop the start. An application without a lifespan (it raises or returns before it answered)
     has ours.
+
+    Raises:
+        ConfigurationError: after the answer.
     """
     if scope.get(KEY) is auth:
         await app(scope, receive, send)
@@ -34,7 +37,7 @@ async def run_lifespan(auth: Auth, app: ASGIApp, scope: Scope, receive: Receive,
         log.error("%s", error)
         await auth.aclose()
         await send({"type": "lifespan.startup.failed", "message": str(error)})
-        return
+        raise  # as Starlette does it: its test client would go on else
     except StoreUnavailable as error:
         log.warning("the store gives no answer yet, so requests get 503 until it does: %s", error)
     except BaseException:

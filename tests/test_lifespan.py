@@ -56,21 +56,22 @@ class Talker:
 async def test_ours_runs_beside_the_apps_and_its_last_word_comes_last() -> None:
     auth, order = new_auth(), list[str]()
     observed(auth, order)
-    app = Talker("receive", STARTED, "receive", STOPPED)
-    sent: list[Any] = []
+    talker, sent = Talker("receive", STARTED, "receive", STOPPED), list[Any]()
+    waiting = [SHUTDOWN, STARTUP]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert auth.is_open  # before the application starts
+        await talker(scope, receive, send)
 
     async def receive() -> Any:
-        if not app.heard:
-            assert auth.is_open  # the store is open before the application starts
-            return STARTUP
-        return SHUTDOWN
+        return waiting.pop()
 
     async def send(message: Any) -> None:
         sent.append(message)
         order.append(message["type"])
 
     await AuthMiddleware(app, auth)(scope(), receive, send)
-    assert app.heard == [STARTUP, SHUTDOWN]
+    assert talker.heard == [STARTUP, SHUTDOWN]
     assert sent == [STARTED, STOPPED]
     assert order == ["lifespan.startup.complete", "closed", "lifespan.shutdown.complete"]
 
@@ -223,12 +224,25 @@ async def _never(request: Request) -> Response:
     pytest.fail("a request came in under a wrong configuration")
 
 
+async def _failed_start(app: Any) -> list[Any]:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return STARTUP
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(ConfigurationError):
+        await app(scope(), receive, send)
+    return sent
+
+
 async def test_the_constructor_never_raises_and_the_start_fails_with_the_message(
     wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = AuthMiddleware(Talker(AssertionError("the application was started")))
-    reply = await call(app, scope(), incoming=[STARTUP])
-    (failed,) = reply.messages
+    (failed,) = await _failed_start(app)
     assert failed["type"] == "lifespan.startup.failed"
     assert wrong.removeprefix("ASGI_AUTH_") in failed["message"] or "directory" in failed["message"]
     assert failed["message"] in caplog.text
@@ -254,7 +268,7 @@ KEYS = ("ASGI_AUTH_JWT_KEY", "ASGI_AUTH_JWT_KEY_FILE")
 
 async def test_an_anonymous_request_is_503_too_once_the_store_was_found_wrong(wrong: str) -> None:
     app = AuthMiddleware(handled(_never))
-    await call(app, scope(), incoming=[STARTUP])
+    await _failed_start(app)
     assert (await call(app, http_scope("/"))).status == 503
     assert (await call(app, socket_scope("/"))).status == 503
     plain = await call(app, socket_scope("/", extensions={}))

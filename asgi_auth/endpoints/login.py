@@ -61,7 +61,7 @@ async def password(call: Call) -> Answer:
 
 
 async def _with_tokens(call: Call, body: dict[str, object], username: str, password: str) -> Answer:
-    client_id, asked = client_of(call, body), asked_scopes(body)
+    client_id, asked = client_of(body), asked_scopes(body)
     row = await call.logins.check_password(call.context, username, password)
     pair = await call.logins.by_token(row, client_id=client_id, asked=asked, amr=PASSWORD, context=call.context)
     return pair_answer(pair)

@@ -37,7 +37,7 @@ _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,255}")
 async def token(call: Call) -> Answer:
     """The token endpoint: `password` and `refresh_token`."""
     body = await call.body(form=True)
-    client_id = client_of(call, body)
+    client_id = client_of(body, basic=_basic(call))
     grant = text(body, "grant_type", required=True)
     offered = "jwt" in call.settings.backends and call.parts.keys.signs
     if grant == "refresh_token" and offered:
@@ -79,8 +79,11 @@ async def introspect(call: Call) -> Answer:
     return json_answer(200, {"active": True, **found})
 
 
-def client_of(call: Call, body: dict[str, object]) -> str:
+def client_of(body: dict[str, object], *, basic: str | None = None) -> str:
     """The client's id, of the form or of a Basic header without secret (RFC 6749 §2.3.1); neither: `asgi-auth`.
+
+    Args:
+        basic: the id in the header, where one is looked for.
 
     Raises:
         InvalidClient: there is a secret, which no client here has.
@@ -89,7 +92,6 @@ def client_of(call: Call, body: dict[str, object]) -> str:
     if text(body, "client_secret") is not None:
         raise InvalidClient
     named = text(body, "client_id")
-    basic = _basic(call)
     if basic and named and basic != named:
         raise InvalidRequest("The Authorization header and the body name two clients")
     client_id = basic or named or DEFAULT_CLIENT

@@ -13,6 +13,7 @@ import httpx2
 import jwt
 import pytest
 import uvicorn
+from authlib.integrations import httpx_client
 from endpoint_house import PASSWORDS, House, application, bearer, hasher
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import KeySet
@@ -128,6 +129,14 @@ async def test_without_a_public_address_there_is_no_metadata_and_the_answer_says
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
     assert "ASGI_AUTH_URL" in answer.json()["error_description"]
     assert "evil" not in answer.text
+
+
+async def test_public_keys_alone_make_no_authorization_server(houses: Any) -> None:
+    issuing = await houses(jwt_issuer=URL, jwt_algorithm="Ed25519")
+    [public] = (await issuing.client.get(JWKS)).json()["keys"]
+    verifying = await houses(jwt_issuer=URL, jwt_algorithm="Ed25519", jwt_key=json.dumps(public))
+    assert (await verifying.client.get(METADATA)).json()["error"] == "not_found"
+    assert (await verifying.client.get(JWKS)).json()["keys"] == [public]
 
 
 async def test_metadata_never_hangs_on_the_requests_host(houses: Any) -> None:
@@ -270,7 +279,6 @@ def test_joserfc_verifies_our_tokens(served: str) -> None:
 
 
 def test_authlibs_client_logs_in_refreshes_and_revokes(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    httpx_client = pytest.importorskip("authlib.integrations.httpx_client")
     monkeypatch.setenv("AUTHLIB_INSECURE_TRANSPORT", "1")
     said = httpx2.get(served + METADATA).json()
     with httpx_client.OAuth2Client(
@@ -289,7 +297,6 @@ def test_authlibs_client_logs_in_refreshes_and_revokes(served: str, monkeypatch:
 
 
 def test_authlibs_introspection_reads_our_answer(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    httpx_client = pytest.importorskip("authlib.integrations.httpx_client")
     monkeypatch.setenv("AUTHLIB_INSECURE_TRANSPORT", "1")
     token = _tokens(served)["access_token"]
     with httpx_client.OAuth2Client(token=_tokens(served, "ian")) as session:

@@ -218,7 +218,7 @@ async def test_huge_and_broken_headers_make_no_500_and_take_no_time(houses: Any,
     for method, path in (("GET", "/whoami"), ("GET", "/auth/me"), ("POST", "/auth/logout"), ("POST", "/auth/token")):
         began = time.perf_counter()
         answer = await house.raw(method, path, headers=headers)
-        assert time.perf_counter() - began < 2
+        assert time.perf_counter() - began < 5
         assert answer.status < 500
         if answer.status >= 400:
             is_a_refusal(answer, answer.status)

@@ -496,8 +496,11 @@ async def test_a_stolen_sid_lets_nobody_take_over_or_end_a_session_at_login(hous
     ],
 )
 async def test_no_credential_at_login_is_a_reason_to_refuse(house: House, header: str) -> None:
+    """In either mode: a site behind a proxy's Basic sends that with every request."""
     answer = await house.client.post("/auth/login", json=ALICE, headers={"authorization": header})
     assert (answer.status_code, answer.json()["user"]["id"]) == (200, "alice")
+    answer = await house.client.post("/auth/login", json={**ALICE, "mode": "jwt"}, headers={"authorization": header})
+    assert (answer.status_code, answer.json()["token_type"]) == (200, "Bearer")
 
 
 async def test_an_expired_token_does_not_keep_its_client_from_refreshing(house: House) -> None:
@@ -580,6 +583,15 @@ async def test_logout_clears_a_dead_cookie_whoever_asks(house: House, mode: str 
     answer = await house.client.post("/auth/logout", headers=headers)
     assert answer.status_code == 204
     assert not house.client.cookies
+
+
+@pytest.mark.parametrize("mode", [None, "cors"])
+async def test_logout_clears_a_cookie_that_nobody_issued(house: House, mode: str | None) -> None:
+    name = (await house.auth.opened()).cookies.plain.session_name.decode()
+    headers = {"cookie": f"{name}=made.up", **({"sec-fetch-mode": mode} if mode else {})}
+    answer = await house.stranger().post("/auth/logout", headers=headers)
+    assert answer.status_code == 204
+    assert answer.headers["set-cookie"].startswith(f"{name}=; Max-Age=0")
 
 
 async def test_a_late_logout_never_clears_the_cookie_of_a_later_login(house: House) -> None:

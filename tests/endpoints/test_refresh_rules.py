@@ -39,12 +39,18 @@ async def dead(house: House, *pairs: Any) -> None:
         await refused(house, pair)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def either(request: Any, houses: Any, tmp_path: Path) -> House:
-    """A house on the memory store, and one on SQLite."""
-    return await houses(
-        store_url="memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.sqlite3'}"
-    )
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def store_url(request: Any, tmp_path: Path) -> str:
+    if request.param == "redis":
+        url: str = request.getfixturevalue("redis_url")
+        return url
+    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.sqlite3'}"
+
+
+@pytest.fixture
+async def either(houses: Any, store_url: str) -> House:
+    """A house on each of the stores."""
+    return await houses(store_url=store_url)
 
 
 # ---------------------------------------------------------------------- given again
