@@ -174,11 +174,12 @@ class Auth:
             StoreUnavailable: nothing is known to have changed; repeat.
         """
         context = Context.of(request)
-        parts = await self.opened()
-        logins = Logins(parts)
-        logins.keepable(context)
-        row = await parts.users.reconcile(user)
-        return await logins.by_cookie(context, row, amr=tuple(amr), remember=remember)
+        with context.answering():
+            parts = await self.opened()
+            logins = Logins(parts)
+            logins.keepable(context)
+            row = await parts.users.reconcile(user)
+            return await logins.by_cookie(context, row, amr=tuple(amr), remember=remember)
 
     async def logout(self, request: Any) -> None:
         """End the session of this request, in either mode, and clear its cookies. For nobody too.
@@ -188,6 +189,10 @@ class Auth:
         """
         context = Context.of(request)
         context.must_be_early()
+        with context.answering():
+            await self._log_out(context)
+
+    async def _log_out(self, context: Context) -> None:
         parts = await self.opened()
         identity, dead = context.identity, context.presented is not None and context.identity is None
         if identity is not None:
@@ -210,7 +215,9 @@ class Auth:
         Raises:
             LoginRequired: nobody is logged in by cookie here.
         """
-        await Logins(await self.opened()).rotate(Context.of(request), grace=grace)
+        context = Context.of(request)
+        with context.answering():
+            await Logins(await self.opened()).rotate(context, grace=grace)
 
     async def sessions(self, user_id: str) -> list[Session]:
         """A user's living sessions in both modes, the latest first."""

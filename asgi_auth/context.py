@@ -7,7 +7,8 @@ also keeps the request's session data: it knows to which session the changes go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,11 @@ class Context:
         self.reason = ""
         self.presented: Presented | None = None
         self.visitor: Presented | None = None
+        self.visiting: Loaded | None = None
+        """The visitor's session, as it was when the request came."""
         self.refusal: CredentialError | None = None
+        self.failure: CredentialError | None = None
+        """What one of our verbs raised into the application."""
         self.guarded = False
         self.started = False
         self.over = False
@@ -150,13 +155,33 @@ class Context:
         """Record what the answer is going to be, if the application ends this request with an error of that status."""
         self.refusal = refusal
 
-    @property
-    def verdict(self) -> CredentialError | None:
-        """What the answer is going to be, if the application ends this request with an error: a guard's refusal, or 503
-        where it touched data that could not be loaded."""
-        if self.refusal is None and self.data.failure is not None and self.data.accessed:
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """What one of our verbs raises is answered by us if the application does not handle it, wherever its framework
+        makes a 500 of it."""
+        try:
+            yield
+        except CredentialError as error:
+            self.failure = error
+            raise
+        except StoreUnavailable:
+            self.failure = Unavailable(retry_after=1)
+            raise
+
+    def verdict(self, status: int) -> CredentialError | None:
+        """Our answer in place of the application's with this status, if there is one.
+
+        That is a guard's refusal in place of the framework's error of that status or of a 500, and in place of a 500
+        alone what one of our verbs raised, or 503 for data that could not be loaded: what the application handles by
+        itself is its own.
+        """
+        if self.refusal is not None and status in (self.refusal.status, 500):
+            return self.refusal
+        if status != 500:
+            return None
+        if self.failure is None and self.data.failure is not None and self.data.accessed:
             return Unavailable(retry_after=1)
-        return self.refusal
+        return self.failure
 
     # ------------------------------------------------------------------ identity
 
@@ -306,4 +331,5 @@ class Context:
     def greet_again(self, visitor: Presented, loaded: Loaded) -> None:
         """A visitor who has data came back."""
         self.visitor = visitor
+        self.visiting = loaded
         self.data.rebase(loaded.record.data, keep=True)

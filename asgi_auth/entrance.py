@@ -15,6 +15,7 @@ from asgi_auth.errors import InvalidToken, StoreUnavailable
 from asgi_auth.guards import decide
 from asgi_auth.http import values
 from asgi_auth.http.credentials import authorization, cookies
+from asgi_auth.http.forwarded import readings
 from asgi_auth.http.origin import SAFE_METHODS, cross_origin
 from asgi_auth.model import Identity, Rejected
 from asgi_auth.stores import Loaded
@@ -53,20 +54,23 @@ async def enter(context: Context, *, path: str, active: bool = True) -> None:
         await touch(context)
 
 
-def guard(context: Context, *, path: str) -> None:
-    """Apply `PROTECT`.
+def guard(context: Context) -> None:
+    """Apply `PROTECT`, to each way in which an application may read the path.
 
     Raises:
         CredentialError: a rule for this path is not satisfied.
     """
     rules = context.auth.settings.protect
-    rule = rules.match(path) if rules is not None else None
-    if rule is None or rule.anybody:
+    if rules is None:
         return
-    context.guarded = True
-    refusal = decide(context.identity, rule.scopes, reason=context.reason)
-    if refusal is not None:
-        raise refusal
+    for path in readings(context.scope):
+        rule = rules.match(path)
+        if rule is None or rule.anybody:
+            continue
+        context.guarded = True
+        refusal = decide(context.identity, rule.scopes, reason=context.reason)
+        if refusal is not None:
+            raise refusal
 
 
 async def shown(context: Context) -> CookiesShown:
@@ -217,7 +221,7 @@ async def _still_a_user(context: Context) -> None:
     if identity is None or identity.row is None:
         return
     row = await context.auth.parts.users.refreshed(identity.row, identity.now)
-    if row is identity.row:
+    if row is not None and row.revision == identity.row.revision:
         return
     if identity.backend == "jwt":
         raise InvalidToken(InvalidToken.REVOKED if row is None else InvalidToken.OUT_OF_DATE)
@@ -226,7 +230,7 @@ async def _still_a_user(context: Context) -> None:
         context.log_out(clear=False)
         context.presented = presented
         _dead(context, Rejected(cause="disabled", clear=True, session_id=identity.session_id, user_id=identity.user.id))
-    elif row.revision != identity.row.revision:
+    else:
         user = row.user()
         context.identity = replace(identity, user=user, scopes=user.scopes, row=row)
 
@@ -237,13 +241,12 @@ async def touch(context: Context, *, since_entry: float = 0.0) -> None:
     Args:
         since_entry: seconds since the session was loaded.
     """
-    identity = context.identity
-    if identity is None or identity.record is None:
+    who = context.visiting if context.identity is None else context.identity
+    if who is None or who.record is None:
         return
-    record = identity.record
-    unwritten = identity.now + since_entry - max(record.seen_at, context.touched_at)
-    if unwritten >= min(TOUCH_INTERVAL, record.idle / 20):
-        context.touched_at = identity.now + since_entry
+    record, now = who.record, who.now + since_entry
+    if now - max(record.seen_at, context.touched_at) >= min(TOUCH_INTERVAL, record.idle / 20):
+        context.touched_at = now
         await context.auth.parts.store.touch([record.sid])
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from starlette.exceptions import HTTPException
 
-from asgi_auth.context import Context
+from asgi_auth.context import KEY, Context
 from asgi_auth.errors import CredentialError, InsufficientScope, LoginRequired
 from asgi_auth.model import Identity, scope_text, scope_tokens
 
@@ -81,9 +81,13 @@ def require(*scopes: str) -> Callable[[Handler], Handler]:
 def _enter(args: tuple[Any, ...], kwargs: Mapping[str, Any], scopes: frozenset[str]) -> None:
     for argument in (*args, *kwargs.values()):
         scope = getattr(argument, "scope", argument)
-        if isinstance(scope, Mapping) and "type" in scope:
+        # By what the middleware put there: a body that was sent may look like a scope, too.
+        if isinstance(scope, Mapping) and isinstance(scope.get(KEY), Context):
             refusal = check(argument, scopes)
             if refusal is not None:
                 raise HTTPException(refusal.status, refusal.description) from refusal
             return
-    raise RuntimeError("require() found no request: the handler must take a request, a WebSocket or an ASGI scope")
+    raise RuntimeError(
+        "require() found no request, or AuthMiddleware has not seen this request: the handler must take a request, a "
+        "WebSocket or an ASGI scope, and the middleware must be installed"
+    )

@@ -18,6 +18,7 @@ from asgi_auth.errors import (
     NotFound,
     SessionLimit,
     StoreUnavailable,
+    UnknownUser,
     WeakPassword,
 )
 from asgi_auth.model import Client, Identity, Session, UserRow
@@ -192,6 +193,7 @@ class Logins:
             InvalidCredentials: `current` is wrong.
             WeakPassword: with the reason.
             TooManyRequests: as a login.
+            LoginRequired: nobody is calling, or no longer.
         """
         identity, directory = context.identity, self._parts.directory
         if identity is None:
@@ -207,6 +209,8 @@ class Logins:
         except (CredentialError, StoreUnavailable, WeakPassword):
             await self._parts.throttle.withdraw(ticket)
             raise
+        except UnknownUser:  # deleted meanwhile, and the session with the user
+            raise LoginRequired(reason="ended") from None
         if not changed:
             self._parts.audit.record(
                 audit.PASSWORD_CHANGE_REFUSED, row.id, request=context.facts, sid=identity.session_id

@@ -134,10 +134,11 @@ class AuthMiddleware:
         """Who is calling, and may they come in. A preflight is nobody's and always reaches the application, which alone
         knows what it allows."""
         self._must_work()
-        if has_preflight(context.scope.get("method", ""), context.scope["headers"]):
+        scope = context.scope
+        if scope["type"] == "http" and has_preflight(scope.get("method", ""), scope["headers"]):
             return
         await enter(context, path=path)
-        guard(context, path=path)
+        guard(context)
         if self.auth.silent and context.identity is not None:
             self.auth.silent = False
             self.auth.parts.audit.record(audit.STORE_RECOVERED)

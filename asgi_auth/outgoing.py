@@ -125,12 +125,12 @@ class Outgoing:
 
     async def _start(self, message: Message) -> None:
         context = self._context
-        verdict = context.verdict
-        if verdict is not None and message["status"] in (verdict.status, 500):
-            if self._refusals == "ours":
-                self._replaced = self._dropped = True
-                await self.refuse(verdict)
-                return
+        verdict = context.verdict(message["status"])
+        if verdict is not None and (self._refusals == "ours" or verdict is not context.refusal):
+            self._replaced = self._dropped = True
+            await self.refuse(verdict)
+            return
+        if verdict is not None:
             message = self._challenged(message, verdict)
         if message["status"] >= 500:
             self._dropped = True

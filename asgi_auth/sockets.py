@@ -7,9 +7,10 @@ import logging
 from starlette.types import Message, Receive, Send
 
 from asgi_auth.context import Context
-from asgi_auth.entrance import touch
+from asgi_auth.entrance import is_passive, touch
 from asgi_auth.errors import CredentialError, StoreUnavailable
 from asgi_auth.http.answers import Answer, refusal
+from asgi_auth.http.forwarded import route_path
 from asgi_auth.outgoing import as_refusal
 
 log = logging.getLogger("asgi_auth")
@@ -31,17 +32,17 @@ class Socket:
         self._answered = False
         self._accepted = False
         self._replaced = False
+        self._left = False
+        self._passive = True
         self._saved_at = context.auth.clock()
 
     async def receive(self) -> Message:
-        """For the application. A message that comes in is activity; now and then it saves the session's data."""
+        """For the application. A message that comes in is activity."""
         message = await self._receive()
-        if message["type"] == "websocket.receive" and self._accepted:
-            now = self._context.auth.clock()
-            if now - self._saved_at >= SAVE_INTERVAL:
-                self._saved_at = now
-                await self._save()
-                await self._touch(now)
+        if message["type"] == "websocket.receive":
+            await self._keep()
+            await self._touch()
+        self._left = message["type"] == "websocket.disconnect"
         return message
 
     async def send(self, message: Message) -> None:
@@ -57,6 +58,7 @@ class Socket:
             await self._accept(message)
             return
         self._answered = True
+        await self._keep()
         await self._send(message)
 
     async def refuse(self, error: Exception) -> None:
@@ -86,17 +88,25 @@ class Socket:
         if ours and self._replaced:
             return True
         if not ours or self._answered:
+            if self._left:  # that is what it raised for, as Starlette's WebSocket does
+                await self._save()
             return False
         await self.refuse(refusal or error)
         return True
 
     async def _accept(self, message: Message) -> None:
-        await self._save()
+        try:
+            await self._context.save()
+        except (CredentialError, StoreUnavailable) as error:
+            self._replaced = True
+            await self.refuse(error)
+            raise
         cookies = await self._context.cookies()
         if cookies:
             headers = [*(message.get("headers") or ()), *((b"set-cookie", cookie) for cookie in cookies)]
             message = {**message, "headers": headers}
         self._answered = self._accepted = self._context.started = True
+        self._passive = is_passive(self._context, route_path(self._context.scope))
         self._context.orphan = None
         await self._send(message)
 
@@ -104,9 +114,18 @@ class Socket:
         await self._send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
         await self._send({"type": "websocket.http.response.body", "body": answer.body})
 
-    async def _touch(self, now: float) -> None:
+    async def _keep(self) -> None:
+        """Now and then, save what changed on an open socket."""
+        now = self._context.auth.clock()
+        if self._accepted and now - self._saved_at >= SAVE_INTERVAL:
+            self._saved_at = now
+            await self._save()
+
+    async def _touch(self) -> None:
+        if self._passive:
+            return
         try:
-            await touch(self._context, since_entry=now - self._context.entered_at)
+            await touch(self._context, since_entry=self._context.auth.clock() - self._context.entered_at)
         except StoreUnavailable:
             log.warning("the activity of a WebSocket was not written: the store gives no answer")
 

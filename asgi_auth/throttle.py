@@ -124,9 +124,10 @@ class LoginThrottle:
 
 
 def _compared(name: str) -> bytes:
-    """A name as it is counted; what can be no user's name counts as typed."""
+    """A name as it is counted, however many spaces are typed: an application's directory may well trim them. What can be
+    no user's name counts as typed."""
     try:
-        return name_key(name).encode()
+        return name_key(" ".join(name.split())).encode()
     except ValueError:
         return b"\0" + name.encode("utf-8", "surrogatepass")
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from asgi_auth.directory import ATTEMPTS, Directory, storable, stored_key
+from asgi_auth.directory import ATTEMPTS, Directory, Verified, storable, stored_key
 from asgi_auth.errors import CredentialError, StoreUnavailable, UnknownUser
 from asgi_auth.model import User, UserRow, scope_tokens
 from asgi_auth.stores import Ended, Store
@@ -63,7 +63,7 @@ class Users:
             StoreUnavailable: the store or the directory gave no answer.
             InvalidRequest, TooManyRequests: as `StoreDirectory.verify`.
         """
-        found = await self._answer(self._directory.verify(username, password))
+        found = await self._answer(self._verified(username, password))
         if found is None:
             return None
         row = found.row or await self.reconcile(found.user)
@@ -174,21 +174,25 @@ class Users:
         if user is None:
             await self._store.end_user(row.id, "disabled")
             return None
-        wanted = storable(user)
-        if _like(row, wanted) == row:
+        if _like(row, user) == row:
             # Nothing but the time of asking is new, which every write of the row notes.
             saved = await self._store.save_user(row, name_key=stored_key(row), expected=row.revision, bump=False)
             if isinstance(saved, int):
                 return row
         try:
-            row = await self._write(row.id, lambda current: _like(_known(row.id, current), wanted))
+            row = await self._write(row.id, lambda current: _like(_known(row.id, current), user))
         except UnknownUser:
             return None
         return None if row.disabled else row
 
+    async def _verified(self, username: str, password: str) -> Verified | None:
+        found = await self._directory.verify(username, password)
+        return None if found is None else found._replace(user=storable(found.user))
+
     async def _in_time(self, user_id: str) -> User | None:
         with anyio.fail_after(self._timeout):
-            return await self._directory.by_id(user_id)
+            user = await self._directory.by_id(user_id)
+        return None if user is None else storable(user)
 
     async def _answer(self, question: Awaitable[T]) -> T:
         """What the directory says. Its failures are nobody's fault: logged, and a 503 for the client."""

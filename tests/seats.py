@@ -43,14 +43,14 @@ class Boom(Exception):
 
 
 def new_auth(
-    url: str = "memory://", *, clock: Any = None, directory: Any = None, timeout: float = 5.0, **more: Any
+    store_url: str = "memory://", *, clock: Any = None, directory: Any = None, timeout: float = 5.0, **more: Any
 ) -> Auth:
     """An `Auth` over a store that goes by `clock`, whose passwords are hashed as cheaply as it gets."""
-    store = open_store(url, timeout=timeout, clock=clock)
+    store = open_store(store_url, timeout=timeout, clock=clock)
     if directory is None and "users" not in more:
         directory = StoreDirectory(store, PasswordHasher(parameters=argon2.profiles.CHEAPEST))
     clocks = {} if clock is None else {"clock": clock}
-    return Auth(Settings(store=url, **more), directory=directory, store=store, **clocks)
+    return Auth(Settings(store=store_url, **more), directory=directory, store=store, **clocks)
 
 
 async def add_users(auth: Auth) -> None:

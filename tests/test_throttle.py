@@ -74,7 +74,7 @@ async def test_a_refused_attempt_does_not_make_the_wait_longer(throttle: LoginTh
     assert (await throttle.enter("alice", HOME)).failures == 0
 
 
-@pytest.mark.parametrize("spelling", ["ALICE", "Ａlice", "aLiCe"])
+@pytest.mark.parametrize("spelling", ["ALICE", "Ａlice", "aLiCe", "alice ", "\t alice" + 300 * " "])
 async def test_one_name_in_many_spellings_is_counted_once(throttle: LoginThrottle, spelling: str) -> None:
     for _ in range(11):
         await throttle.enter("alice", HOME)

@@ -287,6 +287,21 @@ async def test_a_directory_that_fails_is_an_outage_and_its_words_are_not_logged(
     assert "typed" not in caplog.text
 
 
+async def test_a_directorys_user_who_cannot_be_stored_is_an_outage(
+    users: Users, app: Application, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    unfit = User("alice", claims={"born": object()})
+    app.users["alice"] = ALICE
+    row = await users.authenticate("alice", "right")
+    assert row
+    app.users["alice"] = unfit
+    clock.now += 301
+    for question in (users.authenticate("alice", "right"), users.refreshed(row, clock.now)):
+        with pytest.raises(StoreUnavailable):
+            await question
+    assert caplog.text.count("The user directory failed with ValueError") == 2
+
+
 async def test_a_directory_may_refuse_a_request_in_its_own_words(store: Racing) -> None:
     async def verify(username: str, password: str) -> User | None:
         raise InvalidRequest("This name is no e-mail address")

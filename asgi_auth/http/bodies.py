@@ -5,19 +5,15 @@ How long a body may be is decided by whoever receives it, before it comes here.
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from typing import Literal, NoReturn, overload
+from typing import Literal, overload
 from urllib.parse import parse_qsl
 
 from asgi_auth.errors import InvalidRequest
+from asgi_auth.http.strict import MAX_DEPTH, strict_json
 
-MAX_DEPTH = 16
 MAX_MEMBERS = 100
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)  # the last quote may be missing, or many would take long
-_BRACKET = re.compile(r"[\[\]{}]")
 _CHARSET = re.compile(rb';[ \t]*charset[ \t]*=[ \t]*"?([^";]*)', re.IGNORECASE)
 _FORM_FLAGS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -51,41 +47,13 @@ def parse_body(content_type: bytes | None, body: bytes, *, form: bool) -> dict[s
 
 def _json(body: bytes) -> dict[str, object]:
     try:
-        document = body.decode("utf-8")
-        if depth(document) > MAX_DEPTH:
-            raise InvalidRequest(f"The body has more than {MAX_DEPTH} levels")
-        value = json.loads(document, object_pairs_hook=_members, parse_constant=_constant, parse_float=_number)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails for half of a surrogate pair
-    except (ValueError, RecursionError):  # a UnicodeError is a ValueError
-        raise InvalidRequest("The body is no well-formed JSON in UTF-8") from None
+        value = strict_json(body, parse_int=int)
+    except ValueError:
+        rules = f"UTF-8, no member twice, no NaN or Infinity, at most {MAX_DEPTH} levels"
+        raise InvalidRequest(f"The body is no well-formed JSON: {rules}") from None
     if not isinstance(value, dict):
         raise InvalidRequest("The body is no JSON object")
     return value
-
-
-def depth(document: str) -> int:
-    """How deep the arrays and objects of a JSON text are nested."""
-    level = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", document)):
-        level += 1 if bracket in "[{" else -1
-        deepest = max(deepest, level)
-    return deepest
-
-
-def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise InvalidRequest("A member of the body is doubled")
-    return members
-
-
-def _constant(name: str) -> NoReturn:
-    raise InvalidRequest("The body holds a number that JSON does not have")
-
-
-def _number(digits: str) -> float:
-    number = float(digits)
-    return number if math.isfinite(number) else _constant(digits)
 
 
 def _form(body: bytes) -> Form:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
+from urllib.parse import urlparse
 
 from asgi_auth.http import Headers, values
 
@@ -171,6 +173,20 @@ def route_path(scope: Mapping[str, Any]) -> str:
     if path == root:
         return ""
     return path[len(root) :] if path.startswith(root + "/") else path
+
+
+def readings(scope: Mapping[str, Any]) -> set[str]:
+    """`route_path`, and what else frameworks read a path as. Quart takes the target `http://host/admin` (RFC 9112
+    §3.2.2) for `/admin`, and cuts off `root_path` even where no `/` follows: `/xadmin` under `/x` is `/admin`."""
+    path, root = scope["path"], scope.get("root_path") or ""
+    found = {route_path(scope)}
+    if not path.startswith("/"):
+        with suppress(ValueError):  # such a target can be read by nobody
+            path = urlparse(path).path
+        found.add(path)
+    if root and path.startswith(root):
+        found.add("/" + path[len(root) :].lstrip("/"))
+    return found
 
 
 def _ip(text: str) -> IPv4Address | IPv6Address | None:

@@ -15,6 +15,10 @@ _SLASHES = re.compile(r"[/\\]+")
 _ENCODED_PERCENT = re.compile(r"%(?:25)+", re.IGNORECASE)
 
 
+MAX_DECODINGS = 8
+"""More often no application decodes a path; each costs time, and thousands can be nested in one."""
+
+
 class Rule(NamedTuple):
     """Who may enter: anybody, or somebody who has all these scopes (none: somebody is enough)."""
 
@@ -38,7 +42,7 @@ class PathRules:
     `/admin` covers that path alone, `/admin/*` that path and all below it, `/*` everything.
 
     Nobody knows how the application reads an odd path, so each is looked up as it came and in its plain forms: decoded
-    as often as it can be, `\\` as `/`, no empty segments and no last slash, without case; its dot segments kept, and
+    as often as anybody does, `\\` as `/`, no empty segments and no last slash, without case; its dot segments kept, and
     resolved. What the rules of all forms ask must be met: scopes add up, and `any` opens only where no other form
     asks for more. So `//admin`, `/admin/`, `/x/../admin`, `/%61dmin` and `/ADMIN` need what `/admin` needs, and
     `/health=any` does not open `/health/` where `/*` asks for somebody.
@@ -116,7 +120,10 @@ def _plain(path: str) -> set[str]:
     """The shortest ways to write a path, dot segments kept and resolved; the root is empty."""
     if _ORDINARY.fullmatch(path):
         return {path}
-    while (decoded := unquote(_ENCODED_PERCENT.sub("%", path), errors="replace")) != path:
+    for _ in range(MAX_DECODINGS):
+        decoded = unquote(_ENCODED_PERCENT.sub("%", path), errors="replace")
+        if decoded == path:
+            break
         path = decoded
     kept = [segment for segment in _SLASHES.split(path.casefold()) if segment]
     resolved: list[str] = []

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple, Protocol
 
 from asgi_auth.errors import NoSessionData
-from asgi_auth.http.bodies import depth
+from asgi_auth.http.strict import is_deeper
 
 MAX_DEPTH = 100
 """How deep a value may be nested. What Python's JSON takes depends on the stack at that moment: a value that could be
@@ -148,6 +148,6 @@ def _encode(key: str, value: Any) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"session[{key!r}]: JSON cannot hold this value ({type(value).__name__})") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and depth(text) > MAX_DEPTH:
+    if is_deeper(text, MAX_DEPTH):
         raise ValueError(f"session[{key!r}]: this value has more than {MAX_DEPTH} levels")
     return text

@@ -238,8 +238,8 @@ class Store(Protocol):
         - `changed`: the user's revision is not `revision` or the user is gone or disabled (a password takes long to
           check; an old one must not make a session after its change). Not asked for a visitor's.
         - `replaces`: the session whose secret the browser showed. Living, with that digest (or the previous one in its
-          grace): ends as `replaced`; its data passes to the new one if it has the same user or none. Dead already: its
-          tombstone says `replaced` from now on. Anything else is left alone.
+          grace): ends as `replaced`; its data passes to the new one if it has the same user or none. Dead already, or
+          forgotten: a tombstone says `replaced` from now on. Anything else is left alone.
         - `data_from`: a visitor's data in the same way: it passes to the new one and the visitor's session ends. Where
           both have a key, `new.data` wins over it, and it over the replaced session's.
         - `limit` > 0: the user has at most so many living sessions, counted in both modes after `replaces`. `evict`:

@@ -56,7 +56,9 @@ class _MemoryRows:
         self._sessions[record.sid] = record
 
     def bury(self, tombstone: Tombstone) -> None:
-        self._leave_user(self._sessions[tombstone.sid])
+        before = self._sessions.get(tombstone.sid)
+        if before is not None:
+            self._leave_user(before)
         self._sessions[tombstone.sid] = tombstone
         heappush(self._due, (tombstone.until, "session", tombstone.sid))
 

@@ -158,15 +158,16 @@ def _shown(rows: Rows, now: float, presented: Presented | None) -> Record | None
 
 
 def _relabel(rows: Rows, now: float, presented: Presented | None) -> None:
-    """A dead session in whose place another one comes: who still holds its cookie must not clear the new one's."""
+    """A dead session in whose place another one comes, a forgotten one too: who still holds its cookie must not clear the
+    new one's."""
     if presented is None or _living(rows, now, presented.sid) is not None:
         return
     found = rows.session(presented.sid)
     if isinstance(found, Record):
         found = rules.tombstone(found, "replaced", now)
-    if found is not None:
-        until = max(found.until, now + TOMBSTONE_LIFETIME)
-        rows.bury(found._replace(reason="replaced", until=until))
+    elif found is None:
+        found = Tombstone(presented.sid, None, "replaced", 0.0, 0.0)
+    rows.bury(found._replace(reason="replaced", until=max(found.until, now + TOMBSTONE_LIFETIME)))
 
 
 def _raise_tokens_until(rows: Rows, account: Account | None, record: Record) -> None:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, SkipValidation, Strict, TypeAdapter
 
 from asgi_auth.errors import InvalidToken
+from asgi_auth.http.strict import strict_json
 from asgi_auth.model import scope_tokens
-from asgi_auth.tokens.jose import CONTROL, VerifyingKey, encode_base64url, kid_of, parse, strict_json
+from asgi_auth.tokens.jose import VerifyingKey, encode_base64url, kid_of, parse
 from asgi_auth.tokens.keys import SigningKey
 
-__all__ = ["AccessTokens", "Claims", "kid_of"]
-
 _TYPES = frozenset({"at+jwt", "application/at+jwt"})
-_MAX_NUMBER = 2**53
-_JTI = re.compile(r"([1-9][0-9]{0,15})\.[A-Za-z0-9_-]+")
+
+
+def _scope(text: str) -> str:
+    scope_tokens(text)
+    return text
+
+
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+Texts = tuple[Text, ...]
+# A bool is an int to Python, and a float is no NumericDate that two parsers agree on.
+Number = Annotated[int, Strict(), Field(ge=0, le=2**53)]
+Scope = Annotated[str, AfterValidator(_scope)]
+TokenId = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,15}\.[A-Za-z0-9_-]+$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +40,30 @@ class Claims:
     Attributes:
         aud: as it stands in the token; ours is one text.
         ver: the user's revision when the token was made.
-        acr: None: not known.
-        generation: of the refresh token that it came with (the beginning of `jti`).
         payload: all claims, as they were read.
+        acr: None: not known.
     """
 
-    iss: str
-    sub: str
-    aud: str | tuple[str, ...]
-    exp: int
-    iat: int
-    nbf: int
-    jti: str
-    client_id: str
-    sid: str
-    scope: str
-    auth_time: int
-    amr: tuple[str, ...]
-    ver: int
-    acr: str | None
-    generation: int
-    payload: Mapping[str, Any] = field(repr=False, compare=False)
+    iss: Text
+    sub: Text
+    aud: Text | Texts
+    exp: Number
+    iat: Number
+    nbf: Number
+    jti: TokenId
+    client_id: Text
+    sid: Text
+    scope: Scope
+    auth_time: Number
+    amr: Texts
+    ver: Number
+    payload: SkipValidation[Mapping[str, Any]] = field(repr=False, compare=False)
+    acr: Text | None = None
+
+    @property
+    def generation(self) -> int:
+        """Of the refresh token that it came with: the beginning of `jti`."""
+        return int(self.jti.partition(".")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,53 +173,13 @@ def _segment(members: Mapping[str, Any]) -> str:
 def _read(payload: bytes) -> Claims:
     try:
         claims = strict_json(payload)
-        if not isinstance(claims, dict):
+        if not isinstance(claims, dict) or claims.get("acr", "") is None:
             raise ValueError
-        jti = _text(claims, "jti")
-        generation = _JTI.fullmatch(jti)
-        scope = claims.get("scope")
-        if generation is None or not isinstance(scope, str):
-            raise ValueError
-        scope_tokens(scope)
-        return Claims(
-            iss=_text(claims, "iss"),
-            sub=_text(claims, "sub"),
-            aud=_texts(claims, "aud") if isinstance(claims.get("aud"), list) else _text(claims, "aud"),
-            exp=_number(claims, "exp"),
-            iat=_number(claims, "iat"),
-            nbf=_number(claims, "nbf"),
-            jti=jti,
-            client_id=_text(claims, "client_id"),
-            sid=_text(claims, "sid"),
-            scope=scope,
-            auth_time=_number(claims, "auth_time"),
-            amr=_texts(claims, "amr"),
-            ver=_number(claims, "ver"),
-            acr=_text(claims, "acr") if "acr" in claims else None,
-            generation=int(generation[1]),
-            payload=claims,
-        )
-    except ValueError:
+        return _claims().validate_python({**claims, "payload": claims})
+    except ValueError:  # pydantic's is one
         raise InvalidToken from None
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str:
-    value = claims.get(name)
-    if not isinstance(value, str) or not value or CONTROL.search(value):
-        raise ValueError
-    return value
-
-
-def _texts(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    values = claims.get(name)
-    if not isinstance(values, list):
-        raise ValueError
-    return tuple(_text({name: value}, name) for value in values)
-
-
-def _number(claims: Mapping[str, Any], name: str) -> int:
-    value = claims.get(name)
-    # A bool is an int to Python, and a float is no NumericDate that two parsers agree on.
-    if type(value) is not int or not 0 <= value <= _MAX_NUMBER:
-        raise ValueError
-    return value
+@cache
+def _claims() -> TypeAdapter[Claims]:
+    return TypeAdapter(Claims)

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from jwt import algorithms
+from jwt.algorithms import Algorithm as Scheme
+from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 
 from asgi_auth.errors import AuthError, InvalidToken
+from asgi_auth.http.strict import strict_json
 from asgi_auth.tokens.material import is_key_material
 
 MAX_SIZE = 8192
 """Bytes of the longest token looked at, unless told otherwise."""
 
-MAX_DEPTH = 16
 _MAX_KID = 128
 _REFUSED = frozenset({"cty", "zip", "crit", "b64", "jku", "jwk", "x5u", "x5c"})
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
@@ -41,8 +39,6 @@ _LOW_ORDER = frozenset({0, 1, _P25519 - 1, _Y8, _P25519 - _Y8})
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """What no name in a token may hold: control characters and lone surrogates."""
 
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-
 
 class InvalidKey(AuthError, ValueError):
     """A key that must not be used. The text says why, and holds nothing of the key."""
@@ -54,36 +50,27 @@ class Algorithm(NamedTuple):
     kty: str
     crv: str
     size: int
-    scheme: algorithms.Algorithm
+    scheme: Scheme
 
 
-_HMAC, _RSA, _PSS, _EC = (
-    algorithms.HMACAlgorithm,
-    algorithms.RSAAlgorithm,
-    algorithms.RSAPSSAlgorithm,
-    algorithms.ECAlgorithm,
-)
+ALGORITHMS: Mapping[str, Algorithm] = {
+    "HS256": Algorithm("oct", "", 32, HMACAlgorithm(HMACAlgorithm.SHA256)),
+    "HS384": Algorithm("oct", "", 48, HMACAlgorithm(HMACAlgorithm.SHA384)),
+    "HS512": Algorithm("oct", "", 64, HMACAlgorithm(HMACAlgorithm.SHA512)),
+    "RS256": Algorithm("RSA", "", 0, RSAAlgorithm(RSAAlgorithm.SHA256)),
+    "RS384": Algorithm("RSA", "", 0, RSAAlgorithm(RSAAlgorithm.SHA384)),
+    "RS512": Algorithm("RSA", "", 0, RSAAlgorithm(RSAAlgorithm.SHA512)),
+    "PS256": Algorithm("RSA", "", 0, RSAPSSAlgorithm(RSAPSSAlgorithm.SHA256)),
+    "PS384": Algorithm("RSA", "", 0, RSAPSSAlgorithm(RSAPSSAlgorithm.SHA384)),
+    "PS512": Algorithm("RSA", "", 0, RSAPSSAlgorithm(RSAPSSAlgorithm.SHA512)),
+    "ES256": Algorithm("EC", "P-256", 32, ECAlgorithm(ECAlgorithm.SHA256, ec.SECP256R1)),
+    "ES384": Algorithm("EC", "P-384", 48, ECAlgorithm(ECAlgorithm.SHA384, ec.SECP384R1)),
+    "ES512": Algorithm("EC", "P-521", 66, ECAlgorithm(ECAlgorithm.SHA512, ec.SECP521R1)),
+    "Ed25519": Algorithm("OKP", "Ed25519", 32, OKPAlgorithm()),
+    "EdDSA": Algorithm("OKP", "Ed25519", 32, OKPAlgorithm()),
+}
 
-ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
-    {
-        "HS256": Algorithm("oct", "", 32, _HMAC(_HMAC.SHA256)),
-        "HS384": Algorithm("oct", "", 48, _HMAC(_HMAC.SHA384)),
-        "HS512": Algorithm("oct", "", 64, _HMAC(_HMAC.SHA512)),
-        "RS256": Algorithm("RSA", "", 0, _RSA(_RSA.SHA256)),
-        "RS384": Algorithm("RSA", "", 0, _RSA(_RSA.SHA384)),
-        "RS512": Algorithm("RSA", "", 0, _RSA(_RSA.SHA512)),
-        "PS256": Algorithm("RSA", "", 0, _PSS(_PSS.SHA256)),
-        "PS384": Algorithm("RSA", "", 0, _PSS(_PSS.SHA384)),
-        "PS512": Algorithm("RSA", "", 0, _PSS(_PSS.SHA512)),
-        "ES256": Algorithm("EC", "P-256", 32, _EC(_EC.SHA256, ec.SECP256R1)),
-        "ES384": Algorithm("EC", "P-384", 48, _EC(_EC.SHA384, ec.SECP384R1)),
-        "ES512": Algorithm("EC", "P-521", 66, _EC(_EC.SHA512, ec.SECP521R1)),
-        "Ed25519": Algorithm("OKP", "Ed25519", 32, algorithms.OKPAlgorithm()),
-        "EdDSA": Algorithm("OKP", "Ed25519", 32, algorithms.OKPAlgorithm()),
-    }
-)
-
-_CURVES: Mapping[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+CURVES: Mapping[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -117,69 +104,6 @@ def decode_base64url(text: bytes) -> bytes:
     return raw
 
 
-def strict_json(raw: bytes) -> Any:
-    """JSON that every parser reads alike (RFC 8259 with the hardening of RFC 8725 §2.4).
-
-    Raises:
-        ValueError: not UTF-8, a BOM, a member twice, NaN or Infinity, a number of more than 20 digits, a lone
-            surrogate, more than 16 levels. Its text holds nothing of the input.
-    """
-    try:
-        text = raw.decode("utf-8")
-        if _too_deep(text):
-            raise ValueError
-        value = _DECODER.decode(text)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone surrogate
-    except ValueError:
-        raise ValueError("not strict JSON") from None
-    return value
-
-
-def _too_deep(text: str) -> bool:
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for found in _STRING_OR_BRACKET.finditer(text):
-        first = found[0][0]
-        if first in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif first in "]}":
-            depth -= 1
-    return False
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError
-    return members
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > 20:
-        raise ValueError
-    return int(digits)
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant
-)
-
-
 def parse(token: bytes, *, max_size: int = MAX_SIZE) -> Compact:
     """Take a compact JWS apart; form and header are right afterwards, the signature is not looked at.
 
@@ -192,9 +116,7 @@ def parse(token: bytes, *, max_size: int = MAX_SIZE) -> Compact:
     head, payload, signature = _segments(token, max_size)
     header = _header(head)
     try:
-        return Compact(
-            header, decode_base64url(payload), token[: len(head) + 1 + len(payload)], decode_base64url(signature)
-        )
+        return Compact(header, decode_base64url(payload), head + b"." + payload, decode_base64url(signature))
     except ValueError:
         raise InvalidToken from None
 
@@ -202,20 +124,17 @@ def parse(token: bytes, *, max_size: int = MAX_SIZE) -> Compact:
 def kid_of(token: bytes, max_size: int = MAX_SIZE) -> str | None:
     """Which key a token claims to be signed with, for a look-up that may need I/O. None: it is refused in any case."""
     try:
-        kid = _header(_segments(token, max_size)[0]).get("kid")
+        kid: str | None = _header(_segments(token, max_size)[0]).get("kid")
     except InvalidToken:
         return None
-    return kid if isinstance(kid, str) else None
+    return kid
 
 
-def _segments(token: bytes, max_size: int) -> tuple[bytes, bytes, bytes]:
-    if not isinstance(token, bytes) or len(token) > max_size:
+def _segments(token: bytes, max_size: int) -> list[bytes]:
+    """Header, payload and signature, still encoded."""
+    if not isinstance(token, bytes) or len(token) > max_size or token.count(b".") != 2:
         raise InvalidToken
-    first = token.find(b".")
-    second = token.find(b".", first + 1)
-    if first < 0 or second < 0 or token.find(b".", second + 1) >= 0:
-        raise InvalidToken
-    return token[:first], token[first + 1 : second], token[second + 1 :]
+    return token.split(b".")
 
 
 def _header(segment: bytes) -> dict[str, Any]:
@@ -333,21 +252,21 @@ def _check_purpose(jwk: object, *, own: bool) -> None:
 
 
 def _algorithm_names(jwk: Mapping[str, Any]) -> tuple[str, ...]:
-    kty, crv = jwk.get("kty"), jwk.get("crv")
-    names: tuple[str, ...]
-    if "alg" in jwk:
-        alg = jwk["alg"]
-        names = (alg,) if isinstance(alg, str) and alg in ALGORITHMS else ()
-    elif kty in ("EC", "OKP"):
-        names = tuple(name for name, known in ALGORITHMS.items() if known.crv == crv)
-    else:
+    kty, crv, alg = jwk.get("kty"), jwk.get("crv"), jwk.get("alg")
+    if "alg" not in jwk and kty not in ("EC", "OKP"):
         raise InvalidKey('an RSA key or a secret names its algorithm: give the JWK an "alg"')
-    if not names or ALGORITHMS[names[0]].kty != kty or (ALGORITHMS[names[0]].crv or crv) != crv:
+    names = tuple(
+        name
+        for name, known in ALGORITHMS.items()
+        if known.kty == kty and known.crv in ("", crv) and ("alg" not in jwk or name == alg)
+    )
+    if not names:
         raise InvalidKey(f'key type, curve and "alg" do not fit; algorithms are {", ".join(ALGORITHMS)}')
     return names
 
 
-def _octets(jwk: Mapping[str, Any], name: str, most: int) -> bytes:
+def octets(jwk: Mapping[str, Any], name: str, most: int = 65536) -> bytes:
+    """The bytes of a member of a JWK, at most so many; fails with a ValueError."""
     text = jwk.get(name)
     if not isinstance(text, str) or len(text) > most * 4 // 3 + 2:
         raise ValueError
@@ -355,7 +274,7 @@ def _octets(jwk: Mapping[str, Any], name: str, most: int) -> bytes:
 
 
 def _read_rsa(jwk: Mapping[str, Any], algorithm: Algorithm) -> rsa.RSAPublicKey:
-    n, e = _octets(jwk, "n", 1024), _octets(jwk, "e", 8)
+    n, e = octets(jwk, "n", 1024), octets(jwk, "e", 8)
     if not 2048 <= int.from_bytes(n, "big").bit_length() <= 4096:
         raise InvalidKey("RSA keys have 2048 to 4096 bits (RFC 7518 §3.3)")
     if n[0] == 0 or n[-1] % 2 == 0 or e != b"\x01\x00\x01":
@@ -364,15 +283,15 @@ def _read_rsa(jwk: Mapping[str, Any], algorithm: Algorithm) -> rsa.RSAPublicKey:
 
 
 def _read_ec(jwk: Mapping[str, Any], algorithm: Algorithm) -> ec.EllipticCurvePublicKey:
-    x, y = _octets(jwk, "x", algorithm.size), _octets(jwk, "y", algorithm.size)
+    x, y = octets(jwk, "x", algorithm.size), octets(jwk, "y", algorithm.size)
     if not len(x) == len(y) == algorithm.size:
         raise ValueError
-    numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), _CURVES[algorithm.crv])
+    numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), CURVES[algorithm.crv])
     return numbers.public_key()  # fails for a point that is not on the curve
 
 
 def _read_okp(jwk: Mapping[str, Any], algorithm: Algorithm) -> ed25519.Ed25519PublicKey:
-    x = _octets(jwk, "x", algorithm.size)
+    x = octets(jwk, "x", algorithm.size)
     y = int.from_bytes(x, "little") % 2**255
     if len(x) != algorithm.size or y >= _P25519 or y in _LOW_ORDER:
         raise ValueError
@@ -380,7 +299,7 @@ def _read_okp(jwk: Mapping[str, Any], algorithm: Algorithm) -> ed25519.Ed25519Pu
 
 
 def _read_oct(jwk: Mapping[str, Any], algorithm: Algorithm) -> bytes:
-    secret = _octets(jwk, "k", 65536)
+    secret = octets(jwk, "k")
     if len(secret) < algorithm.size:
         raise InvalidKey(f"a secret is at least as long as the hash, {algorithm.size} bytes here (RFC 7518 §3.2)")
     if is_key_material(secret):

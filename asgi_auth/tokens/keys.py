@@ -22,15 +22,16 @@ from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorith
 from jwt.utils import der_to_raw_signature
 
 from asgi_auth.errors import ConfigurationError, InvalidToken
+from asgi_auth.http.strict import strict_json
 from asgi_auth.tokens.jose import (
     ALGORITHMS,
+    CURVES,
     Algorithm,
     Compact,
     InvalidKey,
     VerifyingKey,
-    decode_base64url,
     encode_base64url,
-    strict_json,
+    octets,
 )
 from asgi_auth.tokens.material import is_key_material
 
@@ -105,7 +106,7 @@ def kid_for(jwk: Mapping[str, Any]) -> str:
     A secret's name is an HMAC under the secret itself, so that nobody can look it up in a table of hashes.
     """
     if jwk["kty"] == "oct":
-        digest = hmac.digest(decode_base64url(jwk["k"].encode("ascii")), b"asgi-auth kid of a secret", "sha256")
+        digest = hmac.digest(octets(jwk, "k"), b"asgi-auth kid of a secret", "sha256")
     else:
         members = {name: jwk[name] for name in _THUMBPRINT[jwk["kty"]]}
         digest = hashlib.sha256(json.dumps(members, separators=(",", ":")).encode("ascii")).digest()
@@ -125,8 +126,7 @@ def generate(algorithm: str) -> dict[str, Any]:
     elif kind.kty == "RSA":
         jwk = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, RSA_BITS), as_dict=True)
     elif kind.kty == "EC":
-        curve = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}[kind.crv]
-        jwk = ECAlgorithm.to_jwk(ec.generate_private_key(curve), as_dict=True)
+        jwk = ECAlgorithm.to_jwk(ec.generate_private_key(CURVES[kind.crv]), as_dict=True)
     else:
         jwk = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate(), as_dict=True)
     jwk.pop("key_ops", None)
@@ -262,7 +262,7 @@ def _from_secrets(text: str, algorithm: str) -> list[Mapping[str, Any]]:
 def _signer(jwk: Mapping[str, Any], algorithm: Algorithm) -> Callable[[bytes], bytes]:
     scheme = algorithm.scheme
     # PyJWT would take padding and junk.
-    private = {name: _octets(jwk, name) for name in _PRIVATE[algorithm.kty]}
+    private = {name: octets(jwk, name) for name in _PRIVATE[algorithm.kty]}
     key: Any
     if isinstance(scheme, HMACAlgorithm):
         key = private["k"]
@@ -276,15 +276,9 @@ def _signer(jwk: Mapping[str, Any], algorithm: Algorithm) -> Callable[[bytes], b
     return lambda message: scheme.sign(message, key)
 
 
-def _octets(jwk: Mapping[str, Any], name: str) -> bytes:
-    if not isinstance(jwk.get(name), str):
-        raise ValueError
-    return decode_base64url(jwk[name].encode("ascii"))
-
-
 def _rsa_key(jwk: Mapping[str, Any]) -> rsa.RSAPrivateKey:
     n, e, d, p, q, dp, dq, qi = (
-        int.from_bytes(_octets(jwk, name), "big") for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi")
+        int.from_bytes(octets(jwk, name), "big") for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi")
     )
     if "oth" in jwk or min(p, q) < 3 or p * q != n or d * e % (p - 1) != 1 or d * e % (q - 1) != 1:
         raise ValueError

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from asgi_auth.errors import ConfigurationError
-from asgi_auth.tokens.jose import InvalidKey, decode_base64url, encode_base64url, is_kid, strict_json
+from asgi_auth.http.strict import strict_json
+from asgi_auth.tokens.jose import InvalidKey, decode_base64url, encode_base64url, is_kid
 from asgi_auth.tokens.keys import SigningKey, generate
 
 VERSION = 1

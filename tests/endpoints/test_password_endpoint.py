@@ -187,6 +187,22 @@ async def test_of_two_changes_at_once_one_wins_and_nobody_gets_a_500(house: Hous
     assert len(await house.auth.sessions("alice")) == 1
 
 
+async def test_who_is_deleted_while_the_password_is_hashed_is_nobody(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.login()
+    directory: Any = (await house.auth.opened()).directory
+    change_password = directory.change_password
+
+    async def slowly(user_id: str, *passwords: str, **more: Any) -> Any:
+        await house.auth.delete_user(user_id)
+        return await change_password(user_id, *passwords, **more)
+
+    monkeypatch.setattr(directory, "change_password", slowly)
+    answer = await house.client.post("/auth/password", json=CHANGE)
+    assert (answer.status_code, answer.json()["reason"]) == (401, "ended")
+
+
 async def test_a_login_under_way_with_the_old_password_makes_no_session(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_auth.errors import InvalidRequest
-from asgi_auth.http.bodies import MAX_DEPTH, MAX_MEMBERS, Form, flag, parse_body, text
+from asgi_auth.http.bodies import MAX_MEMBERS, Form, flag, parse_body, text
+from asgi_auth.http.strict import MAX_DEPTH
 
 JSON, FORM = b"application/json", b"application/x-www-form-urlencoded"
 

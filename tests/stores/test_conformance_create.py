@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from store_helpers import (
     IDLE,
+    LIFETIME,
     add_user,
     alive,
     bearer,
@@ -18,7 +19,7 @@ from store_helpers import (
     sid,
 )
 
-from asgi_auth.stores import Created, Ended, Presented
+from asgi_auth.stores import TOMBSTONE_LIFETIME, Created, Ended, Presented
 
 BIG = 65536
 
@@ -276,3 +277,13 @@ async def test_another_users_sessions_do_not_count(store):
     await login(store, cookie("a"))
     await login(store, cookie("b", "bob"), limit=1, evict=False)
     assert await alive(store, "a")
+
+
+async def test_a_forgotten_session_that_a_login_replaces_is_remembered_as_replaced(store, clock):
+    await login(store, cookie("old"))
+    clock.advance(LIFETIME + TOMBSTONE_LIFETIME + 1)
+    await login(store, cookie("other"))
+    assert await store.load(sid("old")) is None
+    await login(store, cookie("new"), replaces=presented("old"))
+    assert await end_of(store, "old") == "replaced"
+    assert sid("old") not in await listed(store)

@@ -15,6 +15,7 @@ from joserfc import jws as joserfc_jws
 from token_forge import EVERY_ALGORITHM, claims, header, private_jwk, public_jwk, seal, sign, signing_key
 
 from asgi_auth.errors import InvalidToken
+from asgi_auth.http.strict import strict_json
 from asgi_auth.tokens import verify_jws
 from asgi_auth.tokens.jose import (
     ALGORITHMS,
@@ -24,7 +25,6 @@ from asgi_auth.tokens.jose import (
     encode_base64url,
     kid_of,
     parse,
-    strict_json,
 )
 
 KEY = signing_key("ES256")

@@ -22,14 +22,14 @@ if id ~= '' and (not u or u.deleted == '1' or u.disabled == '1' or u.revision ~=
   return { 'changed' }
 end
 
--- What the browser showed. The second value: the session that lives and has this secret.
+-- What the browser showed: a session that is dead (a forgotten one: empty), or one that lives and has this secret.
 local function shown(other, secret)
-  local r, why = nil, nil
-  if other ~= '' then
-    r, why = mend(other)
+  if other == '' then
+    return nil, nil
   end
+  local r, why = mend(other)
   if not r or why then
-    return r, nil
+    return r or {}, nil
   end
   local good = r.digest == secret or (r.previous_digest == secret and NOW < (tonumber(r.previous_until) or 0))
   return nil, secret ~= '' and good and r or nil
