@@ -275,18 +275,18 @@ def load_directory(spec: str) -> CallableDirectory:
     """
     module_name, colon, path = spec.partition(":")
     if not (module_name and colon and path):
-        raise ConfigurationError(f"The user directory {spec!r} is not of the form module:name, like myapp.users:login")
+        raise ConfigurationError(f"ASGI_AUTH_USERS: {spec!r} is not of the form module:name, like myapp.users:login")
     try:
         target: Any = importlib.import_module(module_name)
     except Exception as error:
-        text = f"The user directory {spec!r}: importing {module_name!r} failed: {type(error).__name__}: {error}"
+        text = f"ASGI_AUTH_USERS: {spec!r}: importing {module_name!r} failed: {type(error).__name__}: {error}"
         raise ConfigurationError(text) from error
     for name in path.split("."):
         if not hasattr(target, name):
-            raise ConfigurationError(f"The user directory {spec!r}: there is no {name!r} in {module_name!r}")
+            raise ConfigurationError(f"ASGI_AUTH_USERS: {spec!r}: there is no {name!r} in {module_name!r}")
         target = getattr(target, name)
     if inspect.isclass(target):
-        raise ConfigurationError(f"The user directory {spec!r} is a class; name an instance of it")
+        raise ConfigurationError(f"ASGI_AUTH_USERS: {spec!r} is a class; name an instance of it")
     if not hasattr(target, "verify"):
         return CallableDirectory(_async(target, spec, "username", "password"))
     by_id = getattr(target, "by_id", None)
@@ -318,13 +318,13 @@ def storable(user: User) -> User:
 def _async(function: Any, what: str, *arguments: str) -> Any:
     wanted = f"`async def ({', '.join(arguments)})` that returns an asgi_auth.User or None"
     if not callable(function):
-        raise ConfigurationError(f"The user directory {what!r} cannot be called; it must be {wanted}")
+        raise ConfigurationError(f"ASGI_AUTH_USERS: {what!r} cannot be called; it must be {wanted}")
     if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)):
-        raise ConfigurationError(f"The user directory {what!r} is not async; it must be {wanted}")
+        raise ConfigurationError(f"ASGI_AUTH_USERS: {what!r} is not async; it must be {wanted}")
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError as error:
-        raise ConfigurationError(f"The user directory {what!r} takes other arguments; it must be {wanted}") from error
+        raise ConfigurationError(f"ASGI_AUTH_USERS: {what!r} takes other arguments; it must be {wanted}") from error
     return function
 
 

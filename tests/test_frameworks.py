@@ -109,10 +109,12 @@ ROOTS = [
 ]
 
 
-@pytest.mark.parametrize(("root_path", "prefix"), ROOTS)
+# Quart, and what is mounted in Starlette, answer 404 to a path without its root_path: there is no such pair for them.
+SEAT_ROOTS = [(name, *root) for name in SEATS for root in ROOTS if root[0] == root[1] or name not in ("quart", "mounted")]
+
+
+@pytest.mark.parametrize(("seat_name", "root_path", "prefix"), SEAT_ROOTS)
 async def test_endpoints_answer_from_every_seat(seat_name: str, root_path: str, prefix: str) -> None:
-    if seat_name in ("quart", "mounted") and root_path != prefix:
-        pytest.skip("Quart, and what is mounted in Starlette, answer 404 to a path without its root_path")
     auth = new_auth()
     seat = SEATS[seat_name](auth)
     async with browser(seat, root_path=root_path) as client:

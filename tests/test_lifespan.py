@@ -304,7 +304,6 @@ def test_added_in_starlette_a_wrong_configuration_stops_the_start(monkeypatch: p
 
 
 async def test_a_store_that_is_merely_silent_does_not_stop_the_start(caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("redis")
     app = AuthMiddleware(Talker("receive", STARTED, "receive", STOPPED), new_auth("redis://127.0.0.1:1", timeout=0.5))
     async with living(app) as said:
         assert said == [STARTED]

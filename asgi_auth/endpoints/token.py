@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 
 from asgi_auth import audit
 from asgi_auth.endpoints.call import Call
+from asgi_auth.entrance import refuse_cross_origin
 from asgi_auth.errors import (
     InvalidClient,
     InvalidCredentials,
@@ -119,6 +120,8 @@ def pair_answer(pair: TokenPair) -> Answer:
 
 
 async def _by_password(call: Call, body: dict[str, object], client_id: str) -> Answer:
+    # A page that somebody merely visits could use up the attempts of the address that both have.
+    refuse_cross_origin(call.context, carried=True)
     username, password = text(body, "username", required=True), text(body, "password", required=True)
     asked = asked_scopes(body)
     try:

@@ -30,7 +30,7 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
         path = rest[1:]
         if not rest.startswith("/") or not path.strip("/") or path.endswith("/") or set(path) & set("?#\0"):
             raise ConfigurationError(
-                "STORE: after sqlite:/// comes a file's path without ? and #, as in sqlite:///asgi-auth.sqlite3 or, "
+                "ASGI_AUTH_STORE: after sqlite:/// comes a file's path without ? and #, as in sqlite:///asgi-auth.sqlite3 or, "
                 "from the root, sqlite:////var/lib/app/asgi-auth.sqlite3"
             )
         from asgi_auth.stores.sqlite import SQLiteStore
@@ -41,12 +41,12 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
             from asgi_auth.stores.redis import RedisStore
         except ImportError as error:
             raise ConfigurationError(
-                f"STORE: {scheme}:// needs the redis package: pip install 'asgi-auth[redis]'"
+                f"ASGI_AUTH_STORE: {scheme}:// needs the redis package: pip install 'asgi-auth[redis]'"
             ) from error
         return RedisStore(url, timeout=timeout, clock=clock)
     # Not repeated: a URL may hold a password.
     raise ConfigurationError(
-        "STORE: no store has such a URL; valid are memory://, sqlite:///asgi-auth.sqlite3, "
+        "ASGI_AUTH_STORE: no store has such a URL; valid are memory://, sqlite:///asgi-auth.sqlite3, "
         "redis://localhost:6379/0, rediss://redis.example.com and unix:///run/redis.sock"
     )
 

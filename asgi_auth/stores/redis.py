@@ -70,10 +70,10 @@ class RedisStore:
             wrong = misconfiguration(error.__cause__)
             if wrong is None:
                 raise
-            raise ConfigurationError(f"STORE: {wrong}") from error.__cause__
+            raise ConfigurationError(f"ASGI_AUTH_STORE: {wrong}") from error.__cause__
         if schema != SCHEMA:
             raise ConfigurationError(
-                f"STORE: these keys were made by another version of asgi-auth (schema {schema!r}, this one has "
+                f"ASGI_AUTH_STORE: these keys were made by another version of asgi-auth (schema {schema!r}, this one has "
                 f"{SCHEMA!r}): upgrade, or choose another ?prefix="
             )
 
@@ -81,10 +81,10 @@ class RedisStore:
         """Hold the server against what a store needs."""
         version = info.get("redis_version", "")
         if version and "valkey_version" not in info and int(version.partition(".")[0]) < 7:
-            raise ConfigurationError(f"STORE: this is Redis {version}; 7.0 or later, or Valkey, is needed")
+            raise ConfigurationError(f"ASGI_AUTH_STORE: this is Redis {version}; 7.0 or later, or Valkey, is needed")
         mode = info.get("redis_mode", info.get("server_mode", "standalone"))
         if mode != "standalone":
-            raise ConfigurationError(f"STORE: this server runs as {mode}; name a single server")
+            raise ConfigurationError(f"ASGI_AUTH_STORE: this server runs as {mode}; name a single server")
         if info.get("role", "master") != "master":
             raise StoreUnavailable("this Redis is a replica")
         if not info:
@@ -99,7 +99,7 @@ class RedisStore:
             _log.warning("this Redis does not tell its maxmemory-policy: make sure that it is noeviction")
         elif limit != "0" and policy.startswith("allkeys-"):
             raise ConfigurationError(
-                f"STORE: this Redis evicts keys that must not vanish, revocations too: set maxmemory-policy to "
+                f"ASGI_AUTH_STORE: this Redis evicts keys that must not vanish, revocations too: set maxmemory-policy to "
                 f"noeviction (it is {policy}), or use a server of its own"
             )
         elif limit != "0" and policy.startswith("volatile-"):

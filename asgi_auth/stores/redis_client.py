@@ -76,11 +76,16 @@ def parse_address(url: str) -> Address:
     options = dict(parse_qsl(query, keep_blank_values=True))
     prefix = options.get("prefix", "asgi-auth:")
     if not prefix or "{" in prefix or "}" in prefix:
-        raise ConfigurationError("STORE: ?prefix= needs some text without { and }, such as ?prefix=shop:")
+        raise ConfigurationError("ASGI_AUTH_STORE: ?prefix= needs some text without { and }, such as ?prefix=shop:")
+    database = base.partition("://")[2].rpartition("@")[2].partition("/")[2].rstrip("/")
+    if database and not database.isdecimal() and not base.startswith("unix:"):
+        raise ConfigurationError(
+            "ASGI_AUTH_STORE: after the host comes the number of a database, as in redis://localhost:6379/0"
+        )
     unchecked = options.get("ssl_check_hostname", "true").lower() in {"false", "no", "n", "f", "0"}
     if options.get("ssl_cert_reqs", "required") != "required" or unchecked:
         raise ConfigurationError(
-            "STORE: certificates are always checked; name your own CA with ?ssl_ca_certs=/path.pem"
+            "ASGI_AUTH_STORE: certificates are always checked; name your own CA with ?ssl_ca_certs=/path.pem"
         )
     kept = "&".join(pair for pair in query.split("&") if unquote(pair.partition("=")[0]) != "prefix")
     return Address(f"{base}?{kept}" if kept else base, prefix)
@@ -118,10 +123,11 @@ class RedisClient:
             pool.connection_class(**pool.connection_kwargs)
             self._seats = pool.max_connections
         except (ValueError, TypeError, redis.RedisError) as error:
+            # Without the error's own text, which may hold a part of the password.
+            what = "there is no such option after ?" if isinstance(error, TypeError) else "this is no URL of a server"
             raise ConfigurationError(
-                "STORE: this is no URL of a Redis server; it looks like redis://user:password@host:6379/0 "
-                f"({type(error).__name__})"
-            ) from None  # whose text may hold a part of the password
+                f"ASGI_AUTH_STORE: {what}; valid is redis://user:password@host:6379/0?prefix=shop:"
+            ) from None
 
     async def call(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one buffer; a reply for each, refusals as `redis.ResponseError`.

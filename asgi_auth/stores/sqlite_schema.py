@@ -81,11 +81,11 @@ def prepare(path: Path) -> None:
     """
     folder = path.parent
     if not folder.is_dir():
-        raise ConfigurationError(f"STORE: there is no directory {folder}: make it, or name another file")
+        raise ConfigurationError(f"ASGI_AUTH_STORE: there is no directory {folder}: make it, or name another file")
     kind = network_filesystem(folder)
     if kind is not None:
         raise ConfigurationError(
-            f"STORE: {folder} is on a network file system ({kind}), where SQLite loses writes: "
+            f"ASGI_AUTH_STORE: {folder} is on a network file system ({kind}), where SQLite loses writes: "
             "use a local disk, or redis:// for several machines"
         )
     # Never opened when it is there: closing any descriptor of a file drops all locks that this process has on it.
@@ -97,7 +97,7 @@ def prepare(path: Path) -> None:
         except OSError as error:
             raise _unwritable(folder, error.strerror) from error
     if not path.is_file():
-        raise ConfigurationError(f"STORE: {path} is not a file: name another one")
+        raise ConfigurationError(f"ASGI_AUTH_STORE: {path} is not a file: name another one")
     for place, rights in ((path, os.R_OK | os.W_OK), (folder, os.W_OK | os.X_OK)):
         if not os.access(place, rights, effective_ids=os.access in os.supports_effective_ids):
             raise _unwritable(place, "permission denied")
@@ -105,7 +105,7 @@ def prepare(path: Path) -> None:
 
 def _unwritable(place: Path, why: str | None) -> ConfigurationError:
     return ConfigurationError(
-        f"STORE: {place} cannot be written ({why}): give this process the right to write the database file and its "
+        f"ASGI_AUTH_STORE: {place} cannot be written ({why}): give this process the right to write the database file and its "
         "directory (SQLite keeps two more files beside it), or name another file"
     )
 
@@ -168,7 +168,7 @@ def use_wal(connection: sqlite3.Connection, path: Path) -> None:
     _version(connection, path)  # before anything is changed in a file that is not ours
     (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
-        raise ConfigurationError(f"STORE: {path} cannot have a write-ahead log here: put it on a local disk")
+        raise ConfigurationError(f"ASGI_AUTH_STORE: {path} cannot have a write-ahead log here: put it on a local disk")
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -191,10 +191,10 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (tables or version or application):
-        raise ConfigurationError(f"STORE: {path} is another application's database: name a file of its own")
+        raise ConfigurationError(f"ASGI_AUTH_STORE: {path} is another application's database: name a file of its own")
     if version > VERSION:
         raise ConfigurationError(
-            f"STORE: {path} was made by a newer asgi-auth (schema {version}, this one knows {VERSION}): "
+            f"ASGI_AUTH_STORE: {path} was made by a newer asgi-auth (schema {version}, this one knows {VERSION}): "
             "upgrade asgi-auth, or name another file"
         )
     return int(version)
@@ -204,10 +204,10 @@ def misconfiguration(error: sqlite3.Error, path: Path) -> ConfigurationError | N
     """What is wrong with the file, if that is why it could not be opened; None: it may work later."""
     text = str(error)
     if "not a database" in text:
-        return ConfigurationError(f"STORE: {path} is not an SQLite database: name another file")
+        return ConfigurationError(f"ASGI_AUTH_STORE: {path} is not an SQLite database: name another file")
     if "malformed" in text or "corrupt" in text:
         return ConfigurationError(
-            f"STORE: the database {path} is damaged: restore it from a backup, or move it away to begin anew"
+            f"ASGI_AUTH_STORE: the database {path} is damaged: restore it from a backup, or move it away to begin anew"
         )
     if "readonly" in text or "unable to open" in text:
         return _unwritable(path, text)

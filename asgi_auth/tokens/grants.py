@@ -82,6 +82,12 @@ class Grants:
         self._codec = codec
         self._lifetimes = lifetimes
         self._clock = clock
+        self._windows = Windows(
+            idle=lifetimes.refresh,
+            token_lifetime=lifetimes.access + lifetimes.leeway,
+            grace=lifetimes.grace,
+            redelivery=lifetimes.redelivery,
+        )
 
     def prepare(
         self, row: UserRow, *, client_id: str, asked: frozenset[str] | None, client: Client, amr: tuple[str, ...]
@@ -98,7 +104,7 @@ class Grants:
             client_id=client_id,
             granted=None if asked is None else scope_text(asked),
             digest=digest(secret),
-            token_lifetime=self._lifetimes.access + self._lifetimes.leeway,
+            token_lifetime=self._windows.token_lifetime,
         )
         new = NewSession(
             sid=sid,
@@ -157,28 +163,26 @@ class Grants:
             InvalidScope: more was asked than granted, or something else than the first time.
             StoreUnavailable: nothing is known to have changed; repeat.
         """
-        named = self._decode(refresh_token)
-        if named is None:
-            raise InvalidGrant
         for _ in range(_ATTEMPTS):
-            loaded = await self._store.load(named.sid)
-            if not isinstance(loaded, Loaded) or loaded.user is None or loaded.record.grant is None:
+            found = await self._load(refresh_token)
+            if found is None:
                 raise InvalidGrant
-            row = await current(loaded.user)
+            named, loaded, user, grant = found
+            row = await current(user)
             if row is None:
                 raise InvalidGrant
-            scopes = _allowed(loaded.record.grant, row, asked)
+            scopes = _allowed(grant, row, asked)
             nonce = new_secret()
             done = await self._store.exchange(
                 named.sid,
                 generation=named.generation,
                 digest=digest(named.secret),
-                client_id=loaded.record.grant.client_id if client_id is None else client_id,
+                client_id=grant.client_id if client_id is None else client_id,
                 scope=scope_text(asked or ()),
                 revision=row.revision,
                 nonce=nonce,
                 next_digest=digest(successor(refresh_token, nonce)),
-                windows=self._windows(),
+                windows=self._windows,
             )
             if done.outcome == "changed":
                 continue
@@ -196,30 +200,25 @@ class Grants:
     async def standing(self, refresh_token: str) -> tuple[Loaded, str] | None:
         """The session of a refresh token that would still be exchanged, and the scope it is good for; None: it is not.
         Uses nothing up."""
-        named = self._decode(refresh_token)
-        loaded = None if named is None else await self._store.load(named.sid)
-        if named is None or not isinstance(loaded, Loaded) or loaded.user is None or loaded.record.grant is None:
+        found = await self._load(refresh_token)
+        if found is None:
             return None
-        grant = loaded.record.grant
+        named, loaded, user, grant = found
         if grant.generation != named.generation or not hmac.compare_digest(grant.digest, digest(named.secret)):
             return None
-        return loaded, scope_text(_allowed(grant, loaded.user, None))
+        return loaded, scope_text(_allowed(grant, user, None))
 
     def session_of(self, refresh_token: str) -> str | None:
         """The session that a refresh token of ours names, whether it is good or used."""
-        named = self._decode(refresh_token)
+        named = self._codec.decode(refresh_token)
         return None if named is None else named.sid
 
-    def _decode(self, refresh_token: str) -> RefreshToken | None:
-        return self._codec.decode(refresh_token) if refresh_token.isascii() else None
-
-    def _windows(self) -> Windows:
-        return Windows(
-            idle=self._lifetimes.refresh,
-            token_lifetime=self._lifetimes.access + self._lifetimes.leeway,
-            grace=self._lifetimes.grace,
-            redelivery=self._lifetimes.redelivery,
-        )
+    async def _load(self, refresh_token: str) -> tuple[RefreshToken, Loaded, UserRow, Grant] | None:
+        named = self._codec.decode(refresh_token)
+        loaded = None if named is None else await self._store.load(named.sid)
+        if named is None or not isinstance(loaded, Loaded) or loaded.user is None or loaded.record.grant is None:
+            return None
+        return named, loaded, loaded.user, loaded.record.grant
 
 
 def _allowed(grant: Grant, row: UserRow, asked: frozenset[str] | None) -> frozenset[str]:

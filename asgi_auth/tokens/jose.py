@@ -28,7 +28,7 @@ MAX_SIZE = 8192
 _MAX_KID = 128
 _REFUSED = frozenset({"cty", "zip", "crit", "b64", "jku", "jwk", "x5u", "x5c"})
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
-_PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ()}
+PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ()}
 
 # The y coordinates of the eight points of low order on edwards25519: whoever has such a "key" signs for nobody, and for
 # everybody. The last two are the roots of d·y⁴ + 2y² = 1.
@@ -199,7 +199,7 @@ class VerifyingKey:
             raise InvalidKey(f"this {algorithm.kty} key is not well-formed") from None
         public = None
         if algorithm.kty != "oct":
-            public = {"kty": algorithm.kty, **{name: jwk[name] for name in _PUBLIC[algorithm.kty]}}
+            public = {"kty": algorithm.kty, **{name: jwk[name] for name in PUBLIC[algorithm.kty]}}
             public |= {"alg": names[0], "use": "sig"} | ({"kid": jwk["kid"]} if "kid" in jwk else {})
         return cls(jwk.get("kid", ""), names[0], public, names, key)
 

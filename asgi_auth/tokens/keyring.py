@@ -47,7 +47,7 @@ class KeyRing:
         self._text: str | None = None
         self._ring = Ring()
         self._asked_at = float("-inf")
-        self._by_kid = {key.kid: _public(key) for key in configured}
+        self._by_kid = {key.kid: key.verifying if isinstance(key, SigningKey) else key for key in configured}
 
     async def open(self) -> None:
         """Read the ring, and see that there is a key to sign with.
@@ -143,7 +143,3 @@ class KeyRing:
                 self._take(text)
                 return
         raise StoreUnavailable("the key ring changes all the time")
-
-
-def _public(key: SigningKey | VerifyingKey) -> VerifyingKey:
-    return key.verifying if isinstance(key, SigningKey) else key

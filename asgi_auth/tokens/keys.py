@@ -26,6 +26,7 @@ from asgi_auth.http.strict import strict_json
 from asgi_auth.tokens.jose import (
     ALGORITHMS,
     CURVES,
+    PUBLIC,
     Algorithm,
     Compact,
     InvalidKey,
@@ -39,7 +40,6 @@ RSA_BITS = 3072
 """Of the RSA keys that we make: 128 bits of strength (NIST SP 800-57)."""
 
 _PRIVATE = {"RSA": ("d", "p", "q", "dp", "dq", "qi"), "EC": ("d",), "OKP": ("d",), "oct": ("k",)}
-_THUMBPRINT = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\n(.*?)-----END \1-----", re.DOTALL)
 _SETTING = "ASGI_AUTH_JWT_KEY"
 
@@ -53,13 +53,14 @@ class SigningKey:
         algorithm: the one that it is for.
         verifying: its public half (of a secret: the same secret).
         jwk: the private JWK.
+        sign: makes the JWS signature (RFC 7518 §3); deterministic for ECDSA too, where OpenSSL can (RFC 6979).
     """
 
     kid: str
     algorithm: str
     verifying: VerifyingKey
     jwk: Mapping[str, Any] = field(repr=False)
-    _sign: Callable[[bytes], bytes] = field(repr=False)
+    sign: Callable[[bytes], bytes] = field(repr=False)
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> SigningKey:
@@ -89,10 +90,6 @@ class SigningKey:
         """The public JWK; None for a secret."""
         return self.verifying.public
 
-    def sign(self, signing_input: bytes) -> bytes:
-        """The JWS signature (RFC 7518 §3); deterministic for ECDSA too, where OpenSSL can (RFC 6979)."""
-        return self._sign(signing_input)
-
 
 def is_private(jwk: Mapping[str, Any]) -> bool:
     """Whether a JWK can sign, going by its members."""
@@ -108,7 +105,7 @@ def kid_for(jwk: Mapping[str, Any]) -> str:
     if jwk["kty"] == "oct":
         digest = hmac.digest(octets(jwk, "k"), b"asgi-auth kid of a secret", "sha256")
     else:
-        members = {name: jwk[name] for name in _THUMBPRINT[jwk["kty"]]}
+        members = {name: jwk[name] for name in sorted(("kty", *PUBLIC[jwk["kty"]]))}
         digest = hashlib.sha256(json.dumps(members, separators=(",", ":")).encode("ascii")).digest()
     return encode_base64url(digest)
 
@@ -120,15 +117,16 @@ def generate(algorithm: str) -> dict[str, Any]:
         ConfigurationError: no such algorithm.
     """
     kind = _known(algorithm)
-    jwk: dict[str, Any]
+    key: Any
     if kind.kty == "oct":
-        jwk = {"kty": "oct", "k": encode_base64url(secrets.token_bytes(kind.size))}
+        key = secrets.token_bytes(kind.size)
     elif kind.kty == "RSA":
-        jwk = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, RSA_BITS), as_dict=True)
+        key = rsa.generate_private_key(65537, RSA_BITS)
     elif kind.kty == "EC":
-        jwk = ECAlgorithm.to_jwk(ec.generate_private_key(CURVES[kind.crv]), as_dict=True)
+        key = ec.generate_private_key(CURVES[kind.crv])
     else:
-        jwk = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate(), as_dict=True)
+        key = ed25519.Ed25519PrivateKey.generate()
+    jwk = kind.scheme.to_jwk(key, as_dict=True)
     jwk.pop("key_ops", None)
     return {**jwk, "alg": algorithm, "use": "sig", "kid": kid_for(jwk)}
 
@@ -167,17 +165,17 @@ def load_keys(text: str, algorithm: str) -> list[SigningKey | VerifyingKey]:
 
 def _load(jwk: Mapping[str, Any], algorithm: str, number: int) -> SigningKey | VerifyingKey:
     kind = ALGORITHMS[algorithm]
-    kty, crv, alg = jwk.get("kty"), jwk.get("crv", ""), jwk.get("alg", algorithm)
-    if kty != kind.kty or crv != kind.crv or alg != algorithm:
+    if (jwk.get("kty"), jwk.get("crv", ""), jwk.get("alg", algorithm)) != (kind.kty, kind.crv, algorithm):
         raise ConfigurationError(
             f"{_SETTING}: key {number} is not one for {algorithm} (kty {kind.kty}, alg {algorithm} or none"
             f"{', crv ' + kind.crv if kind.crv else ''}): change the key, or ASGI_AUTH_JWT_ALGORITHM"
         )
+    jwk = {**jwk, "alg": algorithm}
     try:
         if is_private(jwk):
-            return SigningKey.from_jwk({**jwk, "alg": algorithm})
-        key = VerifyingKey.from_jwk({**jwk, "alg": algorithm}, own=True)
-        return key if key.kid else VerifyingKey.from_jwk({**jwk, "alg": algorithm, "kid": kid_for(jwk)}, own=True)
+            return SigningKey.from_jwk(jwk)
+        key = VerifyingKey.from_jwk(jwk, own=True)
+        return key if key.kid else VerifyingKey.from_jwk({**jwk, "kid": kid_for(jwk)}, own=True)
     except InvalidKey as error:
         raise ConfigurationError(f"{_SETTING}: key {number} cannot be used: {error}") from None
 
@@ -205,7 +203,7 @@ def _from_pem(text: str, algorithm: str) -> list[Mapping[str, Any]]:
 
 def _jwk_of(block: re.Match[str], number: int) -> Mapping[str, Any]:
     label, pem = block[1], block[0].encode("ascii", "replace")
-    if label == "ENCRYPTED PRIVATE KEY" or "ENCRYPTED" in block[2]:
+    if "ENCRYPTED" in label + block[2]:
         raise ConfigurationError(f"{_SETTING}: key {number} is encrypted: decrypt it (`openssl pkey -in … -out …`)")
     if not label.endswith(("PRIVATE KEY", "PUBLIC KEY")):
         raise ConfigurationError(f"{_SETTING}: PEM block {number} is a {label.lower()}: give a private or public key")

@@ -140,10 +140,9 @@ def _read(entry: Mapping[str, Any], ciphers: Sequence[AESGCM]) -> tuple[RingKey,
     except InvalidKey:
         raise ConfigurationError(_DAMAGED) from None
     created_at, until = entry["created_at"], entry["until"]
+    times = type(created_at) in (int, float) and (until is None or type(until) in (int, float))
     # The key itself says what it is for; an entry that says otherwise was tampered with.
-    if (key.kid, key.algorithm) != (entry["kid"], entry["algorithm"]) or not all(
-        type(at) in (int, float) for at in (created_at, *(() if until is None else (until,)))
-    ):
+    if (key.kid, key.algorithm) != (entry["kid"], entry["algorithm"]) or not times:
         raise ConfigurationError(_DAMAGED)
     return RingKey(key, created_at, until), fresh
 

@@ -184,6 +184,19 @@ async def test_a_refused_login_looks_at_no_password(houses: Any) -> None:
     assert (await house.raw("POST", "/auth/login", headers=[JSON], body=LOGIN)).status == 200
 
 
+async def test_a_page_of_another_site_uses_up_nobodys_attempts_at_the_token_endpoint(houses: Any) -> None:
+    """A form needs no preflight, so whoever visits that page would send it from an address of their own."""
+    house = await houses(login_rate="1/minute", trusted_origins=TRUSTED)
+    form = [("content-type", "application/x-www-form-urlencoded")]
+    guess = b"grant_type=password&username=alice&password=wrong"
+    for _ in range(4):
+        answer = await house.raw("POST", "/auth/token", headers=[*form, *fetched("cross-site", EVIL)], body=guess)
+        assert (answer.status, answer.json()["error"]) == (403, "cross_origin")
+    assert (await house.raw("POST", "/auth/login", headers=[JSON], body=LOGIN)).status == 200
+    answer = await house.raw("POST", "/auth/token", headers=[*form, *fetched("cross-site", TRUSTED)], body=guess)
+    assert (answer.status, answer.json()["error"]) == (400, "invalid_grant")
+
+
 # ---------------------------------------------------------------------- WebSocket
 
 

