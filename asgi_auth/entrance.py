@@ -6,6 +6,7 @@ Reads, asks and decides; what the answer looks like and who else is asked is the
 from __future__ import annotations
 
 import hmac
+import logging
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from asgi_auth.http.forwarded import readings
 from asgi_auth.http.origin import SAFE_METHODS, cross_origin
 from asgi_auth.model import Identity, Rejected
 from asgi_auth.stores import Loaded
+
+log = logging.getLogger("asgi_auth")
 
 TOUCH_INTERVAL = 60.0
 """Seconds; activity is written at most this often, and at most 20 times in an idle time."""
@@ -236,7 +239,8 @@ async def _still_a_user(context: Context) -> None:
 
 
 async def touch(context: Context, *, since_entry: float = 0.0) -> None:
-    """Write that a person is there, unless it was written a little while ago.
+    """Write that a person is there, unless it was written a little while ago. A store that cannot take it down (full,
+    locked) keeps nobody out whom it has just recognised.
 
     Args:
         since_entry: seconds since the session was loaded.
@@ -247,7 +251,10 @@ async def touch(context: Context, *, since_entry: float = 0.0) -> None:
     record, now = who.record, who.now + since_entry
     if now - max(record.seen_at, context.touched_at) >= min(TOUCH_INTERVAL, record.idle / 20):
         context.touched_at = now
-        await context.auth.parts.store.touch([record.sid])
+        try:
+            await context.auth.parts.store.touch([record.sid])
+        except StoreUnavailable as error:
+            log.warning("activity was not written, so a session may end too early: %s", error)
 
 
 def is_passive(context: Context, path: str) -> bool:

@@ -97,7 +97,7 @@ class Outgoing:
         await self._add_cookies(headers)
         self._begin()
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": answer.body})
+        await self._send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
     async def finished(self) -> None:
         """The application has returned: what it changed after the answer began is saved now. Without an answer there is

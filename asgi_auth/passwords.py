@@ -10,8 +10,7 @@ import secrets
 import threading
 import unicodedata
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -74,7 +73,6 @@ def check_password(
         WeakPassword: its text tells the person which.
     """
     text = _text(password)
-    _utf8(text)
     if len(text) < minimum:
         raise WeakPassword(f"The password is too short: use at least {minimum} characters")
     folded = text.casefold()
@@ -116,7 +114,7 @@ class PasswordHasher:
         self._argon2 = argon2.PasswordHasher.from_parameters(parameters)
         self._dummy = _dummy(parameters)
         self._workers = workers
-        self._limiter: RunVar[anyio.CapacityLimiter] = RunVar("asgi_auth.passwords")
+        self._threads: RunVar[anyio.CapacityLimiter] = RunVar("asgi_auth.passwords")
         self._turns = threading.BoundedSemaphore(workers)
         self._places = threading.BoundedSemaphore(workers + queue)
 
@@ -127,8 +125,8 @@ class PasswordHasher:
             WeakPassword: over 1,024 bytes, or no text.
             TooManyRequests: too many wait already.
         """
-        secret = _utf8(_text(password))
-        return await self._run(lambda: _make(self._argon2, secret))
+        secret = _text(password).encode()
+        return await self._run(lambda: self._make(secret))
 
     async def verify(self, hash: str | None, password: str) -> bool:
         """Whether this is the password. Takes as long when there is none to compare with.
@@ -141,7 +139,7 @@ class PasswordHasher:
             TooManyRequests: too many wait already.
         """
         try:
-            secret = _utf8(_text(password))
+            secret = _text(password).encode()
         except WeakPassword as error:
             raise InvalidRequest(str(error)) from None
         return await self._run(lambda: self._check(hash, secret))
@@ -150,86 +148,70 @@ class PasswordHasher:
         """Whether a hash was made with other parameters than today's."""
         return self._argon2.check_needs_rehash(hash)
 
+    def _make(self, secret: bytes) -> str:
+        try:
+            return self._argon2.hash(secret)
+        except HashingError as error:
+            logger.error("A password could not be hashed: %s", error)
+            raise TooManyRequests(retry_after=1) from None
+
     def _check(self, hash: str | None, secret: bytes) -> bool:
         try:
-            return _matches(self._argon2, self._dummy if hash is None else hash, secret)
+            return self._matches(self._dummy if hash is None else hash, secret)
         except (ValueError, VerificationError):
             logger.error("A stored password hash is no Argon2 hash: nobody can log in with it until it is set anew")
-            return _matches(self._argon2, self._dummy, secret)
+            return self._matches(self._dummy, secret)
+
+    def _matches(self, hash: str, secret: bytes) -> bool:
+        try:
+            return self._argon2.verify(hash, secret)
+        except VerifyMismatchError:
+            return False
+        except VerificationError as error:
+            if str(error) != _OUT_OF_MEMORY:
+                raise
+            # Not an answer to the question: a machine without memory is no wrong password.
+            logger.error("A password could not be checked: %s", error)
+            raise TooManyRequests(retry_after=1) from None
 
     async def _run(self, work: Callable[[], T]) -> T:
-        with self._place():
+        if not self._places.acquire(blocking=False):
+            raise TooManyRequests(retry_after=1)
+        try:
+            threads = self._threads.get(None)
+            if threads is None:
+                self._threads.set(threads := anyio.CapacityLimiter(self._workers))
             # The loop's limiter keeps its threads few; the semaphore counts those of all loops together.
-            return await anyio.to_thread.run_sync(self._in_turn, work, limiter=self._threads())
+            return await anyio.to_thread.run_sync(self._in_turn, work, limiter=threads)
+        finally:
+            self._places.release()
 
     def _in_turn(self, work: Callable[[], T]) -> T:
         with self._turns:
             return work()
 
-    def _threads(self) -> anyio.CapacityLimiter:
-        limiter = self._limiter.get(None)
-        if limiter is None:
-            limiter = anyio.CapacityLimiter(self._workers)
-            self._limiter.set(limiter)
-        return limiter
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if not self._places.acquire(blocking=False):
-            raise TooManyRequests(retry_after=1)
-        try:
-            yield
-        finally:
-            self._places.release()
-
-
-def _make(hasher: argon2.PasswordHasher, secret: bytes) -> str:
-    try:
-        return hasher.hash(secret)
-    except HashingError as error:
-        logger.error("A password could not be hashed: %s", error)
-        raise TooManyRequests(retry_after=1) from None
-
-
-def _matches(hasher: argon2.PasswordHasher, hash: str, secret: bytes) -> bool:
-    try:
-        return hasher.verify(hash, secret)
-    except VerifyMismatchError:
-        return False
-    except VerificationError as error:
-        if str(error) != _OUT_OF_MEMORY:
-            raise
-        # Not an answer to the question: a machine without memory is no wrong password.
-        logger.error("A password could not be checked: %s", error)
-        raise TooManyRequests(retry_after=1) from None
-
 
 def _dummy(parameters: argon2.Parameters) -> str:
     """A hash that no password has, as costly to compare with as a real one, and made without any cost."""
-    salt, tag = secrets.token_bytes(parameters.salt_len), secrets.token_bytes(parameters.hash_len)
+    random = (secrets.token_bytes(length) for length in (parameters.salt_len, parameters.hash_len))
+    salt, tag = (b64encode(raw).decode().rstrip("=") for raw in random)
     cost = f"m={parameters.memory_cost},t={parameters.time_cost},p={parameters.parallelism}"
-    return f"$argon2id$v={parameters.version}${cost}${_base64(salt)}${_base64(tag)}"
-
-
-def _base64(value: bytes) -> str:
-    return b64encode(value).rstrip(b"=").decode()
+    return f"$argon2id$v={parameters.version}${cost}${salt}${tag}"
 
 
 def _text(password: str) -> str:
+    """A password in NFC, which is text and not too long."""
     # No longer text becomes short enough by NFC, which sorts long runs of accents slowly.
     if len(password) > 3 * MAX_BYTES:
         raise WeakPassword(_TOO_LONG)
-    return unicodedata.normalize("NFC", password)
-
-
-def _utf8(text: str) -> bytes:
+    text = unicodedata.normalize("NFC", password)
     try:
-        encoded = text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError:
         raise WeakPassword("The password holds something that is no character") from None
-    if len(encoded) > MAX_BYTES:
+    if size > MAX_BYTES:
         raise WeakPassword(_TOO_LONG)
-    return encoded
+    return text
 
 
 def _words_of(name: str | None, host: str | None) -> list[str]:

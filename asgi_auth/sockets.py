@@ -112,7 +112,7 @@ class Socket:
 
     async def _deny(self, answer: Answer) -> None:
         await self._send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
-        await self._send({"type": "websocket.http.response.body", "body": answer.body})
+        await self._send({"type": "websocket.http.response.body", "body": answer.body, "more_body": False})
 
     async def _keep(self) -> None:
         """Now and then, save what changed on an open socket."""
@@ -122,12 +122,8 @@ class Socket:
             await self._save()
 
     async def _touch(self) -> None:
-        if self._passive:
-            return
-        try:
+        if not self._passive:
             await touch(self._context, since_entry=self._context.auth.clock() - self._context.entered_at)
-        except StoreUnavailable:
-            log.warning("the activity of a WebSocket was not written: the store gives no answer")
 
     async def _save(self) -> None:
         try:

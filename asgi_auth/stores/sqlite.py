@@ -140,6 +140,8 @@ class SQLiteStore(LocalStore):
         self.path = Path(path).absolute()
         self._timeout = timeout
         self._connections = _Connections(self.path)
+        # Where nobody closes the store (no lifespan), its connections still are when it goes.
+        weakref.finalize(self, self._connections.close)
         # Writers of one event loop wait in the order in which they came, and hold one thread; those of several loops
         # and processes meet at SQLite's lock.
         self._writers: RunVar[anyio.CapacityLimiter] = RunVar("asgi_auth_sqlite_writers")

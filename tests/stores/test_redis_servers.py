@@ -33,7 +33,7 @@ def serve(tmp_path) -> Iterator[Callable[..., Any]]:
 # Servers that refuse
 
 
-async def test_a_full_server_makes_nothing_and_still_loads_and_revokes(serve, anyio_backend):
+async def test_a_full_server_makes_nothing_and_still_loads_touches_and_revokes(serve, anyio_backend):
     server = serve()
     store = RedisStore(server.connection_url, timeout=10)
     await store.open()
@@ -43,6 +43,8 @@ async def test_a_full_server_makes_nothing_and_still_loads_and_revokes(serve, an
         for ask in ("create", "rotate", "write_data", "save_user", "exchange", "hit"):
             with pytest.raises(StoreUnavailable, match="OutOfMemory"):
                 await VERBS[ask](store)
+        for ask in ("touch", "confirm"):
+            await VERBS[ask](store)
         assert await alive(store, "a")
         assert await listed(store) == [sid("b"), sid("a")]
         assert await store.end(sid("a"), "logout") == Ended(sid("a"), "alice", "logout")

