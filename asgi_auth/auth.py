@@ -6,8 +6,10 @@ The middleware and the endpoints are made of these verbs too; there is no other 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +21,7 @@ from asgi_auth.errors import AuthError, ConfigurationError
 from asgi_auth.logins import Logins
 from asgi_auth.model import Session, User, UserRow, scope_text, scope_tokens
 from asgi_auth.parts import Foundation, Parts, complete, found
+from asgi_auth.sessions.cookies import name_pattern
 from asgi_auth.settings import Settings
 from asgi_auth.startup import announce
 from asgi_auth.stores import Keep, Store
@@ -83,10 +86,10 @@ class Auth:
             raise self.problem or ConfigurationError("there are no settings")
         return self._settings
 
-    @property
-    def cookie_hint(self) -> bytes:
-        """Part of every cookie's name of ours, known before the store has answered."""
-        return (self.settings.session_cookie or "session").encode("ascii")
+    @cached_property
+    def cookie_hint(self) -> re.Pattern[bytes]:
+        """Found in every `Cookie` header with a cookie of ours, as far as is known before the store has answered."""
+        return name_pattern(self.settings.session_cookie)
 
     @property
     def is_open(self) -> bool:

@@ -120,14 +120,8 @@ class StoreDirectory:
         user = storable(User(id or secrets.token_hex(16), display_name or name, frozenset(scopes), claims or {}))
         if not weak:
             await self._checked(password, name)
-        row = UserRow(
-            id=user.id,
-            display_name=user.display_name,
-            scopes=user.scopes,
-            claims=user.claims,
-            name=name,
-            password_hash=await self._hasher.hash(password),
-        )
+        fresh = await self._hasher.hash(password)
+        row = UserRow(user.id, user.display_name, user.scopes, user.claims, name=name, password_hash=fresh)
         saved = await self._store.save_user(row, name_key=key, expected=None)
         if saved == "taken":
             raise NameTaken("another user has this name")
@@ -145,14 +139,7 @@ class StoreDirectory:
             UnknownUser: there is none, or none with a password here.
             WeakPassword: with the reason.
         """
-        row = await self._known(user_id)
-        await self._checked(password, row.name)
-        fresh = await self._hasher.hash(password)
-        for _ in range(ATTEMPTS):
-            if await self._replaced(row, fresh, keep=keep):
-                return
-            row = await self._known(user_id)
-        raise StoreUnavailable("the user's row changes all the time")
+        await self._replace(user_id, None, password, keep)
 
     async def change_password(self, user_id: str, current: str, new: str, *, keep: Keep | None = None) -> bool:
         """As `set_password`, for somebody who knows the current one; False: it is wrong, or the user is disabled.
@@ -163,29 +150,29 @@ class StoreDirectory:
             UnknownUser, WeakPassword: as `set_password`.
             InvalidRequest: the current password is over 1,024 bytes or no text.
         """
-        row = await self._known(user_id)
+        return await self._replace(user_id, current, new, keep)
+
+    async def _replace(self, user_id: str, current: str | None, new: str, keep: Keep | None) -> bool:
         fresh = ""
         for _ in range(ATTEMPTS):
-            right = await self._hasher.verify(row.password_hash, current)
-            if row.disabled or not right:
-                return False
+            row = await self._known(user_id)
+            if current is not None:
+                right = await self._hasher.verify(row.password_hash, current)
+                if row.disabled or not right:
+                    return False
             if not fresh:
                 await self._checked(new, row.name)
                 fresh = await self._hasher.hash(new)
-            if await self._replaced(row, fresh, keep=keep):
+            saved = await self._store.save_user(
+                replace(row, password_hash=fresh),
+                name_key=stored_key(row),
+                expected=row.revision,
+                ends="password",
+                keep=keep,
+            )
+            if isinstance(saved, int):
                 return True
-            row = await self._known(user_id)
         raise StoreUnavailable("the user's row changes all the time")
-
-    async def _replaced(self, row: UserRow, password_hash: str, *, keep: Keep | None) -> bool:
-        saved = await self._store.save_user(
-            replace(row, password_hash=password_hash),
-            name_key=stored_key(row),
-            expected=row.revision,
-            ends="password",
-            keep=keep,
-        )
-        return isinstance(saved, int)
 
     async def _renewed(self, row: UserRow, password: str) -> UserRow:
         """The password under today's parameters. The old hash stays if it was changed meanwhile, or if we are busy."""

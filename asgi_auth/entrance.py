@@ -83,7 +83,7 @@ async def shown(context: Context) -> CookiesShown:
     if "session" not in context.auth.settings.backends:
         return nothing
     hint = context.auth.cookie_hint
-    if not any(name == b"cookie" and hint in value for name, value in headers):
+    if not any(name == b"cookie" and hint.search(value) for name, value in headers):
         return nothing
     ours = (await context.auth.opened()).cookies
     pair = context.pair

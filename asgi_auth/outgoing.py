@@ -89,7 +89,8 @@ class Outgoing:
         """Send a whole answer of ours, with the cookies that it carries; trusted origins may read it, unless it says
         itself who may."""
         headers = list(answer.headers)
-        says = any(name == b"access-control-allow-origin" for name, _ in headers)
+        # A preflight of an origin that is not trusted says so by `Vary` alone.
+        says = any(name == b"access-control-allow-origin" or (name, of) == (b"vary", b"Origin") for name, of in headers)
         if not says and self._context.auth.problem is None:
             origins = values(self._context.scope["headers"], b"origin")
             trusted = self._context.auth.settings.trusted_origins

@@ -23,12 +23,8 @@ T = TypeVar("T")
 logger = logging.getLogger("asgi_auth")
 
 
-def _nobody_listens(before: UserRow | None, after: UserRow) -> None:
-    """The default of `on_change`."""
-
-
 class Users:
-    """The users' rows, and the directory that they follow.
+    """The users' rows, and the directory that they follow. Verbs on a user raise `UnknownUser` if there is none of the id.
 
     Args:
         user_refresh: after how many seconds a directory with `by_id` is asked again about a user in use; 0: never.
@@ -44,7 +40,7 @@ class Users:
         *,
         user_refresh: float = 300.0,
         timeout: float = 10.0,
-        on_change: Callable[[UserRow | None, UserRow], None] = _nobody_listens,
+        on_change: Callable[[UserRow | None, UserRow], None] = lambda before, after: None,
     ) -> None:
         self._store = store
         self._directory = directory
@@ -95,7 +91,6 @@ class Users:
             user: the id; or a User, all of whose scopes and claims replace the stored ones.
 
         Raises:
-            UnknownUser: there is none of this id.
             ValueError: a scope is none, or claims that JSON cannot hold.
         """
         user_id = user if isinstance(user, str) else user.id
@@ -114,35 +109,22 @@ class Users:
         return await self._write(user_id, changed)
 
     async def disable(self, user_id: str) -> tuple[Ended, ...]:
-        """Let a user log in no more, and end all sessions (reason `disabled`), which are returned.
-
-        Raises:
-            UnknownUser: there is none of this id.
-        """
+        """Let a user log in no more, and end all sessions (reason `disabled`), which are returned."""
         return _known(user_id, await self._store.end_user(user_id, "disabled", disable=True))
 
     async def enable(self, user_id: str) -> UserRow:
-        """Let a disabled user log in again. One who is not disabled keeps all sessions.
-
-        Raises:
-            UnknownUser: there is none of this id.
-        """
+        """Let a disabled user log in again. One who is not disabled keeps all sessions."""
         return await self._write(user_id, lambda row: replace(_known(user_id, row), disabled=False))
 
     async def delete(self, user_id: str) -> tuple[Ended, ...]:
-        """Forget a user but for the id, and end all sessions (reason `deleted`), which are returned.
-
-        Raises:
-            UnknownUser: there is none of this id.
-        """
+        """Forget a user but for the id, and end all sessions (reason `deleted`), which are returned."""
         return _known(user_id, await self._store.delete_user(user_id))
 
     async def refreshed(self, row: UserRow, now: float) -> UserRow | None:
         """A row that its directory was asked about at most `user_refresh` ago; None: the user is gone.
 
-        One request asks; others of this process meanwhile go on with the row they have, unless it is twice as old. A
-        copy of the row should
-        be replaced by what is returned, or its next request looks into the store again.
+        One request asks; others of this process meanwhile go on with the row they have, unless it is twice as old. What
+        is returned should replace a copy of the row, or its next request looks into the store again.
 
         Args:
             now: on the store's clock, when `row` was read.

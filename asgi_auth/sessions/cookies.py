@@ -3,6 +3,7 @@ ready-made writers once; a request only chooses."""
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 from asgi_auth.http.cookies import CookieSpec, SetCookie
@@ -17,6 +18,12 @@ class Pair(NamedTuple):
     visitor: SetCookie
     session_name: bytes
     visitor_name: bytes
+
+
+def name_pattern(name: str | None) -> re.Pattern[bytes]:
+    """What the names of our cookies look like in a `Cookie` header, whatever the key ring."""
+    ours = rb"__(?:Host|Secure)-session|session-[0-9a-f]{4}" if name is None else re.escape(name.encode("ascii"))
+    return re.compile(rb"(?:^|[; \t])(?:" + ours + rb")(?:-anonymous)?[ \t]*=")
 
 
 class SessionCookies:

@@ -347,6 +347,7 @@ async def test_preflights_under_the_prefix_are_answered(trusting: House, path: s
     refused = await trusting.raw("OPTIONS", path, headers=[("origin", EVIL), *wish])
     assert refused.status == 204
     assert not [name for name, _ in refused.headers if name.startswith(b"access-control")]
+    assert answer.all("vary") == refused.all("vary") == ["Origin"]
 
 
 async def test_other_preflights_reach_the_app_whatever_protects_it(houses: Any) -> None:

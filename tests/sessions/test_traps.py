@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from asgi_auth import Auth, AuthMiddleware
-from asgi_auth.errors import LoginRequired
+from asgi_auth.errors import LoginRequired, StoreUnavailable
 from asgi_auth.stores import Loaded
 
 
@@ -253,6 +253,23 @@ async def test_a_rotation_under_way_does_not_outlive_the_session() -> None:
 
 async def seen_at(auth: Auth) -> float:
     return (await auth.sessions("alice"))[0].last_seen_at
+
+
+async def test_a_store_that_cannot_note_activity_keeps_nobody_out(clock: Any) -> None:
+    """Full or locked, it still told who it is; a visitor's answers need it even less."""
+    auth = new_auth(clock=clock)
+    app = site(auth)
+
+    async def full(sids: Any) -> None:
+        raise StoreUnavailable("no room")
+
+    async with browser(app) as client, browser(app) as visitor:
+        await client.get("/login/alice")
+        await visitor.get("/write/a")
+        auth.parts.store.touch = full  # type: ignore[method-assign]
+        clock.advance(600)
+        assert await who(client, cookie_of(client)) == "alice"
+        assert (await visitor.get("/read")).json() == {"a": 1}
 
 
 async def test_touch_changes_no_data_and_writes_at_most_once_per_interval(any_store: str, clock: Any) -> None:
