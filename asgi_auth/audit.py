@@ -13,17 +13,16 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
 from asgi_auth.clock import Clock, wall_clock
+from asgi_auth.durations import HOUR, MINUTE
 
 MAX_VALUE = 256
 """Characters of a value; the rest is cut off."""
 
-MINUTE = 60.0
-HOUR = 3600.0
 REMEMBERED = 4096
 """How many different events are remembered, so that their repetitions are counted and not written."""
 
@@ -78,8 +77,7 @@ STARTUP = Kind("sys_startup", "WARN", "Authentication started")
 SHUTDOWN = Kind("sys_shutdown", "WARN", "Authentication stopped")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """What an event says of the request. `source_ip` is the prefix as configured; the path comes without its query."""
 
     source_ip: str | None = None
@@ -159,31 +157,22 @@ class Audit:
             "event": _event(kind.name, params),
             "level": kind.level,
             "description": kind.description,
-            "source_ip": _clean(request.source_ip),
-            "useragent": _clean(request.useragent),
-            "hostname": _clean(request.hostname),
-            "protocol": _clean(request.protocol),
-            "port": request.port,
-            "request_uri": _clean(request.request_uri),
-            "request_method": _clean(request.request_method),
+            **{name: value if name == "port" else _clean(value) for name, value in request._asdict().items()},
             "sid": _clean(sid),
             "backend": _clean(backend),
             "reason": _clean(reason),
             "actor": _clean(actor),
-            "request_id": _clean(request.request_id),
         }
         if amr is not None:
             fields["amr"] = [_clean(method) for method in amr]
-        for due in self._due(fields, kind.quiet, now):
-            security_logger.log(_LEVELS[due["level"]], json.dumps(due))
+        _write(self._due(fields, kind.quiet, now))
 
     def flush(self) -> None:
         """Write what has been counted only. For the end of the process."""
         with self._lock:
             late = [line for ledger in self._recent.values() for seen in ledger.values() for line in seen.late()]
             self._recent.clear()
-        for line in late:
-            security_logger.log(_LEVELS[line["level"]], json.dumps(line))
+        _write(late)
 
     def _due(self, fields: dict[str, Any], quiet: float, now: float) -> list[dict[str, Any]]:
         """The lines to write now: late ones whose time is over, and this one, unless it is a repetition."""
@@ -194,8 +183,7 @@ class Audit:
             if seen is not None and now < seen.at + quiet:
                 seen.count, seen.latest = seen.count + 1, fields
                 return []
-            if seen is not None:
-                del ledger[key]
+            ledger.pop(key, None)  # to the end
             ledger[key] = _Seen(now)
             late = list(self._forgotten(now))
         if seen is not None and seen.count:
@@ -209,19 +197,22 @@ class Audit:
                 yield from ledger.popitem(last=False)[1].late()
 
 
+@dataclass(slots=True)
 class _Seen:
     """An event that was written at `at`, and what came of the same since then."""
 
-    __slots__ = ("at", "count", "latest")
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-        self.count = 0
-        self.latest: dict[str, Any] = {}
+    at: float
+    count: int = 0
+    latest: dict[str, Any] = field(default_factory=dict)
 
     def late(self) -> Iterable[dict[str, Any]]:
         if self.count:
             yield {**self.latest, **({"repeated": self.count - 1} if self.count > 1 else {})}
+
+
+def _write(lines: Iterable[Mapping[str, Any]]) -> None:
+    for line in lines:
+        security_logger.log(_LEVELS[line["level"]], json.dumps(line))
 
 
 def show_logs() -> None:

@@ -6,31 +6,25 @@ The middleware and the endpoints are made of these verbs too; there is no other 
 from __future__ import annotations
 
 import logging
-import re
-import threading
 from collections.abc import Collection, Mapping
-from functools import cached_property
 from types import TracebackType
 from typing import Any
 
 from asgi_auth import audit
-from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.context import Context
-from asgi_auth.directory import Directory, StoreDirectory
-from asgi_auth.errors import AuthError, ConfigurationError
+from asgi_auth.directory import StoreDirectory
+from asgi_auth.errors import ConfigurationError
 from asgi_auth.logins import Logins
-from asgi_auth.model import Session, User, UserRow, scope_text, scope_tokens
-from asgi_auth.parts import Foundation, Parts, complete, found
-from asgi_auth.sessions.cookies import name_pattern
-from asgi_auth.settings import Settings
-from asgi_auth.startup import announce
-from asgi_auth.stores import Keep, Store
+from asgi_auth.model import Session, User, scope_tokens
+from asgi_auth.parts import Parts
+from asgi_auth.runtime import Runtime
+from asgi_auth.stores import Keep
 from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
 
 log = logging.getLogger("asgi_auth")
 
 
-class Auth:
+class Auth(Runtime):
     """Authentication by one configuration: sessions, tokens, users, and the store that they stand in.
 
     Making one costs nothing, opens nothing and never raises; the first request, `async with auth` or the application's
@@ -43,31 +37,6 @@ class Auth:
         clock: gives the seconds since the epoch, for the times in tokens and the log.
     """
 
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        *,
-        directory: Directory | None = None,
-        store: Store | None = None,
-        clock: Clock = wall_clock,
-    ) -> None:
-        self.problem: ConfigurationError | None = None
-        """What is wrong with the configuration, as far as it is known."""
-        self._settings = settings
-        if settings is None:
-            try:
-                self._settings = Settings()
-            except ConfigurationError as error:
-                self.problem = error
-        self.clock = clock
-        self.silent = False
-        """Whether the store gave no answer when it was last asked."""
-        self._given = directory
-        self._given_store = store
-        self._making = threading.Lock()
-        self._base: Foundation | None = None
-        self._parts: Parts | None = None
-
     @staticmethod
     def of(connection: Any) -> Auth:
         """The `Auth` that answers for a request, a WebSocket or an ASGI scope.
@@ -75,60 +44,10 @@ class Auth:
         Raises:
             RuntimeError: the middleware never ran for it.
         """
-        return Context.of(connection).auth
-
-    @property
-    def settings(self) -> Settings:
-        """Raises:
-        ConfigurationError: the environment is wrong.
-        """
-        if self._settings is None:
-            raise self.problem or ConfigurationError("there are no settings")
-        return self._settings
-
-    @cached_property
-    def cookie_hint(self) -> re.Pattern[bytes]:
-        """Found in every `Cookie` header with a cookie of ours, as far as is known before the store has answered."""
-        return name_pattern(self.settings.session_cookie)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the store has answered once."""
-        return self._parts is not None
-
-    @property
-    def parts(self) -> Parts:
-        """The parts, once they are open.
-
-        Raises:
-            AuthError: they are not.
-        """
-        if self._parts is None:
-            raise AuthError("the store is not open yet: await auth.opened()")
-        return self._parts
-
-    async def opened(self) -> Parts:
-        """The parts; opens the store if nobody has yet.
-
-        Raises:
-            ConfigurationError: the configuration is wrong, now and for good.
-            StoreUnavailable: the store gives no answer; it may, later.
-        """
-        if self._parts is not None:
-            return self._parts
-        if self.problem is not None:
-            raise self.problem
-        try:
-            with self._making:
-                self._base = self._base or self._found()
-            parts = await complete(self._base)
-        except ConfigurationError as error:
-            self.problem = error
-            raise
-        if self._parts is None:
-            self._parts = parts
-            announce(parts)
-        return self._parts
+        auth = Context.of(connection).auth
+        if not isinstance(auth, Auth):
+            raise RuntimeError("this request is answered without an Auth")
+        return auth
 
     async def __aenter__(self) -> Auth:
         await self.opened()
@@ -138,24 +57,6 @@ class Auth:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close what the running event loop opened. A later call opens it again."""
-        if self._base is not None:
-            if self._parts is not None:
-                self._base.audit.record(audit.SHUTDOWN)
-            self._base.audit.flush()
-            await self._base.store.aclose()
-
-    async def ready(self) -> None:
-        """Return if the store answers. For health checks.
-
-        Raises:
-            StoreUnavailable: it does not.
-            ConfigurationError: it never will.
-        """
-        parts = await self.opened()
-        await parts.store.keys()
 
     # ------------------------------------------------------------------ sessions
 
@@ -176,7 +77,7 @@ class Auth:
             InvalidCredentials: the user is disabled.
             StoreUnavailable: nothing is known to have changed; repeat.
         """
-        context = Context.of(request)
+        context = self._context(request)
         with context.answering():
             parts = await self.opened()
             logins = Logins(parts)
@@ -190,24 +91,9 @@ class Auth:
         Raises:
             StoreUnavailable: it may not have ended.
         """
-        context = Context.of(request)
-        context.must_be_early()
+        context = self._context(request)
         with context.answering():
-            await self._log_out(context)
-
-    async def _log_out(self, context: Context) -> None:
-        parts = await self.opened()
-        identity, dead = context.identity, context.presented is not None and context.identity is None
-        if identity is not None:
-            ended = await parts.store.end(identity.session_id, "logout")
-            Logins(parts).ended([ended] if ended else [], context)
-        clear = context.forged or (identity is not None and identity.record is not None)
-        if dead and context.presented is not None:
-            clear = await parts.session_backend.outlived(context.presented.sid)
-        if context.visitor is not None:
-            await parts.store.end(context.visitor.sid, "logout")
-            context.forget_visitor()
-        context.log_out(clear=clear)
+            await Logins(await self.opened()).log_out(context)
 
     async def rotate(self, request: Any, *, grace: float = 10.0) -> None:
         """Give the session of this request a new secret; its id, data and expiry stay.
@@ -218,7 +104,7 @@ class Auth:
         Raises:
             LoginRequired: nobody is logged in by cookie here.
         """
-        context = Context.of(request)
+        context = self._context(request)
         with context.answering():
             await Logins(await self.opened()).rotate(context, grace=grace)
 
@@ -340,8 +226,11 @@ class Auth:
             WeakPassword: with the reason.
         """
         parts, directory = await self._built_in()
+        logins = Logins(parts)
+        ending = await logins.ending(user_id)
         await directory.set_password(user_id, password)
         parts.audit.record(audit.PASSWORD_CHANGED, user_id)
+        logins.ended(ending)
 
     async def update_user(
         self,
@@ -396,29 +285,16 @@ class Auth:
 
     # ------------------------------------------------------------------ inside
 
+    def _context(self, request: Any) -> Context:
+        context = Context.of(request)
+        if context.auth is not self:
+            raise RuntimeError(
+                "another Auth answers for this request: give this one to AuthMiddleware, or use Auth.of()"
+            )
+        return context
+
     async def _built_in(self) -> tuple[Parts, StoreDirectory]:
         parts = await self.opened()
         if not isinstance(parts.directory, StoreDirectory):
             raise ConfigurationError("ASGI_AUTH_USERS names another directory: users and passwords are kept there")
         return parts, parts.directory
-
-    def _found(self) -> Foundation:
-        return found(
-            self.settings,
-            clock=self.clock,
-            directory=self._given,
-            store=self._given_store,
-            on_change=self._changed,
-        )
-
-    def _changed(self, before: UserRow | None, after: UserRow) -> None:
-        """Log what `Users` changed."""
-        if self._base is None:
-            return
-        record = self._base.audit.record
-        if before is None:
-            record(audit.USER_CREATED, None, after.id)
-        elif before.scopes != after.scopes:
-            record(audit.RIGHTS_CHANGED, after.id, scope_text(before.scopes), scope_text(after.scopes))
-        else:
-            record(audit.USER_UPDATED, None, after.id)

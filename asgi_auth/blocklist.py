@@ -42,26 +42,12 @@ senha parola haslo wachtwoord losenord salasana temporary temp1234 demo example 
 supersecret topsecret mypassword newpassword thepassword nopassword iforgot remember
 """
 
-_WALKS = (
-    "1234567890",
-    "0123456789",
-    "abcdefghijklmnopqrstuvwxyz",
-    "qwertyuiop",
-    "asdfghjkl",
-    "zxcvbnm",
-    "qwertyuiopasdfghjklzxcvbnm",
-    "qwertzuiopasdfghjklyxcvbnm",
-    "azertyuiopqsdfghjklmwxcvbn",
-    "1q2w3e4r5t6y7u8i9o0p",
-    "q1w2e3r4t5y6u7i8o9p0",
-    "1qaz2wsx3edc4rfv5tgb6yhn7ujm",
-    "qazwsxedcrfvtgbyhnujmikolp",
-    "zaq1xsw2cde3vfr4bgt5nhy6mju7",
-    "!@#$%^&*()",
-    "aabbccddeeffgghhiijjkkll",
-    "112233445566778899",
-    "a1b2c3d4e5f6g7h8i9",
-)
+_WALKS = """
+1234567890 0123456789 abcdefghijklmnopqrstuvwxyz qwertyuiop asdfghjkl zxcvbnm qwertyuiopasdfghjklzxcvbnm
+qwertzuiopasdfghjklyxcvbnm azertyuiopqsdfghjklmwxcvbn 1q2w3e4r5t6y7u8i9o0p q1w2e3r4t5y6u7i8o9p0
+1qaz2wsx3edc4rfv5tgb6yhn7ujm qazwsxedcrfvtgbyhnujmikolp zaq1xsw2cde3vfr4bgt5nhy6mju7 !@#$%^&*()
+aabbccddeeffgghhiijjkkll 112233445566778899 a1b2c3d4e5f6g7h8i9
+"""
 
 _TAILS = (
     *("1234567890123456"[:length] for length in range(1, 17)),
@@ -104,7 +90,7 @@ def _grown() -> Iterator[str]:
         yield from (word + tail for tail in _TAILS)
         yield from (tail + word for tail in ("1", "12", "123", "1234", "12345", "123456", "123456789", "1234567890"))
     yield from (first + second for first, second in product(commonest, words))
-    for walk in _WALKS:
+    for walk in _WALKS.split():
         for way in (walk, walk[::-1]):
             ring = way * (1 + 2 * _LONGEST_RUN // len(way))
             yield from (ring[start : start + n] for start in range(len(way)) for n in range(6, _LONGEST_RUN + 1))

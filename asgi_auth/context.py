@@ -19,12 +19,12 @@ from asgi_auth.errors import AuthError, ContentTooLarge, CredentialError, StoreU
 from asgi_auth.http.cookies import keep_problem
 from asgi_auth.http.forwarded import Peer, address_prefix, loopback_request, peer
 from asgi_auth.model import ANONYMOUS, AuthCredentials, Identity
+from asgi_auth.runtime import Runtime
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.sessions.data import SessionData
 from asgi_auth.stores import Loaded, NewSession, Presented, new_sid
 
 if TYPE_CHECKING:
-    from asgi_auth.auth import Auth
     from asgi_auth.sessions.cookies import Pair
 
 KEY = "asgi_auth"
@@ -47,7 +47,7 @@ class Context:
         started: whether the answer has begun.
     """
 
-    def __init__(self, auth: Auth, scope: MutableMapping[str, Any]) -> None:
+    def __init__(self, auth: Runtime, scope: MutableMapping[str, Any]) -> None:
         self.auth = auth
         self.scope = scope
         self._copy: MutableMapping[str, Any] | None = None

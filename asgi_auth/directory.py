@@ -75,11 +75,7 @@ class StoreDirectory:
     async def verify(self, username: str, password: str) -> Verified | None:
         """As `Directory.verify`: one way and one time for unknown, disabled, without password and wrong.
 
-        A hash of other Argon2 parameters than today's is renewed.
-
-        Raises:
-            InvalidRequest: the password is over 1,024 bytes or no text.
-            TooManyRequests: too many passwords wait to be hashed.
+        A hash of other Argon2 parameters than today's is renewed. Raises as `PasswordHasher.verify`.
         """
         row = await self._named(username)
         right = await self._hasher.verify(None if row is None else row.password_hash, password)
@@ -211,12 +207,8 @@ class StoreDirectory:
 
 
 class CallableDirectory:
-    """The application's own directory.
-
-    Args:
-        verify: `async (username, password) -> User or None`.
-        by_id: `async (user_id) -> User or None`, or None: users are not asked for again.
-    """
+    """The application's own directory: its two functions, whose answers are checked. No `by_id`: nobody is asked again.
+    Raises TypeError: at a question, if what came back is neither a User nor None."""
 
     def __init__(
         self,
@@ -231,21 +223,11 @@ class CallableDirectory:
         return self._by_id is not None
 
     async def verify(self, username: str, password: str) -> Verified | None:
-        """As `Directory.verify`.
-
-        Raises:
-            TypeError: what came back is neither a User nor None.
-        """
         user = _a_user(await self._verify(username, password))
         return None if user is None else Verified(user)
 
     async def by_id(self, user_id: str) -> User | None:
-        """As `Directory.by_id`.
-
-        Raises:
-            TypeError: what came back is neither a User nor None.
-            ValueError: it is another user, or there is no `by_id` to ask.
-        """
+        """As `Directory.by_id`. Raises ValueError: it is another user, or there is no `by_id` to ask."""
         if self._by_id is None:
             raise ValueError("this directory has no by_id")
         user = _a_user(await self._by_id(user_id))
@@ -255,13 +237,10 @@ class CallableDirectory:
 
 
 def load_directory(spec: str) -> CallableDirectory:
-    """The directory that `module:name` names: an async function, or an object with `verify` and maybe `by_id`.
-
-    Raises:
-        ConfigurationError: what is wrong with it, and what it should be.
-    """
-    module_name, colon, path = spec.partition(":")
-    if not (module_name and colon and path):
+    """The directory that `module:name` names: an async function, or an object with `verify` and maybe `by_id`. Raises
+    ConfigurationError: what is wrong with it, and what it should be."""
+    module_name, _, path = spec.partition(":")
+    if not (module_name and path):
         raise ConfigurationError(f"ASGI_AUTH_USERS: {spec!r} is not of the form module:name, like myapp.users:login")
     try:
         target: Any = importlib.import_module(module_name)
@@ -289,11 +268,8 @@ def stored_key(row: UserRow) -> str | None:
 
 
 def storable(user: User) -> User:
-    """The user as the store will give it back: claims as JSON keeps them.
-
-    Raises:
-        ValueError: the claims are no JSON object, or the display name is no text.
-    """
+    """The user as the store will give it back: claims as JSON keeps them. Raises ValueError: the claims are no JSON
+    object, or the display name is no text."""
     try:
         user.display_name.encode()
         claims = json.loads(json.dumps(dict(user.claims), allow_nan=False))

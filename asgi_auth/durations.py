@@ -20,11 +20,8 @@ _RATE = re.compile(r"([0-9]{1,9})/(\S+)")
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a number of seconds, a text like `90`, `0.5s`, `15m`, `12h`, `30d`, or a `timedelta`.
-
-    Raises:
-        ValueError: it is none of these, negative, or longer than ten years.
-    """
+    """Seconds of a number of seconds, a text like `90`, `0.5s`, `15m`, `12h`, `30d`, or a `timedelta`. Raises
+    ValueError: it is none of these, negative, or longer than ten years."""
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -57,11 +54,8 @@ class Rate(NamedTuple):
 
     @classmethod
     def parse(cls, value: object) -> Rate:
-        """A rate of a text like `10/minute`, `100/hour`, `5/30s`, or of another rate.
-
-        Raises:
-            ValueError: it is none, or nothing would ever be let through, or within no time.
-        """
+        """A rate of a text like `10/minute`, `100/hour`, `5/30s`, or of another rate. Raises ValueError: it is none, or
+        nothing would ever be let through, or within no time."""
         if isinstance(value, Rate):
             rate = value
         else:

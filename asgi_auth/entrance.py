@@ -33,6 +33,9 @@ class CookiesShown(NamedTuple):
 
     session: list[bytes]
     visitor: list[bytes]
+
+    def __repr__(self) -> str:
+        return f"<CookiesShown {len(self.session)}, {len(self.visitor)}>"  # they may be alive: keep them out of logs
     carried: bool = False
 
 

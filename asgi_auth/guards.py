@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from asgi_auth.context import KEY, Context
 from asgi_auth.errors import CredentialError, InsufficientScope, LoginRequired
-from asgi_auth.model import Identity, scope_text, scope_tokens
+from asgi_auth.model import AUTHENTICATED, Identity, scope_text, scope_tokens
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -24,7 +24,7 @@ def decide(identity: Identity | None, scopes: frozenset[str], *, reason: str = "
     """Whether somebody with all these scopes is there; else the refusal. `reason`: of a cookie that is dead."""
     if identity is None:
         return LoginRequired(reason=reason or None)
-    if not scopes <= identity.scopes:
+    if not scopes - {AUTHENTICATED} <= identity.scopes:
         return InsufficientScope(scope=scope_text(scopes))
     return None
 

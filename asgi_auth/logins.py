@@ -14,6 +14,7 @@ from asgi_auth.errors import (
     CredentialError,
     InvalidCredentials,
     InvalidGrant,
+    InvalidScope,
     LoginRequired,
     NotFound,
     SessionLimit,
@@ -112,7 +113,7 @@ class Logins:
         """A new session in JWT mode and its first pair.
 
         Raises:
-            InvalidScope: the user has not all that was asked.
+            InvalidScope: the user has not all that was asked, or has too much for a token.
             ConfigurationError: there are public keys alone.
         """
         await self._parts.keys.signing_key()  # before there is a session that nobody could use
@@ -120,7 +121,11 @@ class Logins:
         new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr)
         row, created = await self._start(context, row, new)
         scopes = row.scopes if asked is None else asked & row.scopes
-        pair = await self._parts.grants.pair(created.loaded, text, generation=1, scopes=scopes)
+        try:
+            pair = await self._parts.grants.pair(created.loaded, text, generation=1, scopes=scopes)
+        except InvalidScope:
+            await self._parts.store.end(new.sid, "revoked")
+            raise
         self._parts.audit.record(
             audit.TOKEN_CREATED, row.id, pair.scope, request=facts(context), sid=new.sid, backend="jwt"
         )
@@ -170,6 +175,23 @@ class Logins:
             owner = None if found is None else found.user_id
             record(audit.USED_AFTER_END, owner, request=facts(context), sid=sid, backend="jwt")
 
+    async def log_out(self, context: Context) -> None:
+        """End the session of this request, in either mode, and clear the cookies that came, unless another one has taken
+        their place. For nobody too."""
+        context.must_be_early()
+        store, identity, presented = self._parts.store, context.identity, context.presented
+        clear = context.forged
+        if identity is not None:
+            ended = await store.end(identity.session_id, "logout")
+            self.ended([ended] if ended else [], context)
+            clear = clear or identity.record is not None
+        elif presented is not None:
+            clear = await self._parts.session_backend.outlived(presented.sid)
+        if context.visitor is not None:
+            await store.end(context.visitor.sid, "logout")
+            context.forget_visitor()
+        context.log_out(clear=clear)
+
     async def rotate(self, context: Context, *, grace: float) -> None:
         """Give the session of this request another secret; the old one is good for `grace` seconds more.
 
@@ -205,6 +227,7 @@ class Logins:
         keep = Keep(identity.session_id, digest(secret) if secret else "")
         ticket = await self._parts.throttle.enter(row.name, context.address)
         try:
+            ending = await self.ending(row.id, kept=identity.session_id)
             changed = await directory.change_password(row.id, current, new, keep=keep)
         except (CredentialError, StoreUnavailable, WeakPassword):
             await self._parts.throttle.withdraw(ticket)
@@ -218,8 +241,14 @@ class Logins:
             raise InvalidCredentials("The current password is wrong")
         await self._parts.throttle.succeeded(ticket)
         self._parts.audit.record(audit.PASSWORD_CHANGED, row.id, request=context.facts, sid=identity.session_id)
+        self.ended(ending, context)
         if secret:
             self._renewed(context, identity, secret)
+
+    async def ending(self, user_id: str, *, kept: str | None = None) -> list[Ended]:
+        """The sessions that a new password is about to end, for the log. One that begins meanwhile ends untold."""
+        found = await self._parts.store.sessions(user_id)
+        return [Ended(one.record.sid, user_id, "password") for one in found if one.record.sid != kept]
 
     def ended(self, sessions: Iterable[Ended], context: Context | None = None) -> None:
         """Log the end of sessions."""

@@ -23,6 +23,7 @@ from asgi_auth.lifespan import run_lifespan
 from asgi_auth.logins import Logins
 from asgi_auth.model import ANONYMOUS
 from asgi_auth.outgoing import Outgoing
+from asgi_auth.runtime import Runtime
 from asgi_auth.settings import Settings
 from asgi_auth.sockets import Socket
 
@@ -164,7 +165,7 @@ class AuthMiddleware:
         if scope.get("session") is not context.data:
             self._warn("session", "another middleware's session is in the scope: ours is at scope['asgi_auth'].data")
 
-    def _compare(self, outer: Auth) -> None:
+    def _compare(self, outer: Runtime) -> None:
         if outer is self.auth or outer.problem is not None or self.auth.problem is not None:
             return
         if outer.settings != self.auth.settings:

@@ -74,7 +74,7 @@ def found(
     Raises:
         ConfigurationError: a setting names something that is not there or cannot be used.
     """
-    store_name = settings.describe()["ASGI_AUTH_STORE"] if store is None else type(store).__name__
+    store_name = _store_name(settings) if store is None else type(store).__name__
     if store is None:
         store = open_store(settings.store, timeout=settings.store_timeout)
     if directory is None:
@@ -146,6 +146,14 @@ async def complete(base: Foundation) -> Parts:
         jwt_backend=JWTBackend(base.tokens, base.keys, base.view, clock=clock),
         grants=Grants(store, base.keys, base.tokens, RefreshCodec(signing), lifetimes, clock=clock),
     )
+
+
+def _store_name(settings: Settings) -> str:
+    """The store's URL without its password, and where on this host a file is: a relative path depends on the start."""
+    url = settings.describe()["ASGI_AUTH_STORE"]
+    if url.startswith("sqlite:///"):
+        return f"{url} (the file {Path(url.removeprefix('sqlite:///')).absolute()})"
+    return url
 
 
 def _directory(settings: Settings, store: Store) -> Directory:

@@ -86,11 +86,8 @@ def check_password(
 
 
 def read_blocklist(path: str | Path) -> frozenset[str]:
-    """The operator's list of common passwords: a UTF-8 file, one a line.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-    """
+    """The operator's list of common passwords: a UTF-8 file, one a line. Raises ConfigurationError: it cannot be
+    read."""
     try:
         lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import SecretBytes, SecretStr
 
@@ -25,11 +25,11 @@ MIN_SECRET = 32
 STORES = ("memory://", "sqlite:///", "redis://", "rediss://", "unix://")
 STORE_OPTIONS = frozenset({"prefix", "authority", "acks", "partitions"})
 
-_ALGORITHMS = (
-    *(kind + size for kind in ("HS", "RS", "PS", "ES") for size in ("256", "384", "512")),
-    "Ed25519",
-    "EdDSA",
-)
+Algorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
+    "Ed25519", "EdDSA",
+]  # fmt: skip
+
 _FLAGS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 _PREFIX = re.compile(r"(?:/[0-9A-Za-z._~-]+)*")
 _DIRECTORY = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -90,7 +90,7 @@ def flag(value: object) -> bool:
 
 def algorithm(value: object) -> object:
     """The name of an algorithm as RFC 7518 and RFC 9864 spell it; case does not count."""
-    return {name.lower(): name for name in _ALGORITHMS}.get(str(lower(value)), value)
+    return {name.lower(): name for name in get_args(Algorithm)}.get(str(lower(value)), value)
 
 
 def positive(value: object) -> float:
@@ -124,9 +124,9 @@ def _secret(entry: object, number: int) -> SecretBytes:
     return SecretBytes(raw)
 
 
-def secret_text(value: object) -> SecretStr | None:
+def secret_text(value: object) -> SecretStr:
     """Key material as text; what it holds is for `tokens` to say."""
-    if value is None or isinstance(value, SecretStr):
+    if isinstance(value, SecretStr):
         return value
     if isinstance(value, bytes):
         try:
@@ -138,9 +138,9 @@ def secret_text(value: object) -> SecretStr | None:
     return SecretStr(value)
 
 
-def file(value: object) -> Path | None:
-    """The path of a file, or None. A key that landed here by mistake is refused, or it would be shown as a path."""
-    if value is None or isinstance(value, Path):
+def file(value: object) -> Path:
+    """The path of a file. A key that landed here by mistake is refused, or it would be shown as a path."""
+    if isinstance(value, Path):
         return value
     text = _text(value)
     if not text.isprintable() or text.startswith(("-----", "{")):
@@ -160,10 +160,8 @@ def store(value: object) -> str:
     return value
 
 
-def url(value: object) -> str | None:
+def url(value: object) -> str:
     """An https origin, or an http one of this machine, without a last slash. Never repeated."""
-    if value is None:
-        return None
     try:
         origin = parse_origin(value.removesuffix("/")).decode("ascii") if isinstance(value, str) else ""
     except ValueError:
@@ -176,10 +174,8 @@ def url(value: object) -> str | None:
     return origin
 
 
-def path_rules(value: object) -> PathRules | None:
+def path_rules(value: object) -> PathRules:
     """Rules by path with what they ask, at least one."""
-    if value is None:
-        return None
     rules = value if isinstance(value, PathRules) else PathRules.parse(",".join(texts(value)))
     if not rules:
         raise ValueError("names no path")
@@ -209,9 +205,9 @@ def prefix(value: object) -> str:
     return text
 
 
-def cookie_name(value: object) -> str | None:
-    """A name that browsers keep, or None."""
-    return None if value is None else _kept(CookieSpec(_text(value))).name
+def cookie_name(value: object) -> str:
+    """A name that browsers keep."""
+    return _kept(CookieSpec(_text(value))).name
 
 
 def cookie_path(value: object) -> str:
@@ -219,30 +215,26 @@ def cookie_path(value: object) -> str:
     return _kept(CookieSpec("session", path=_text(value))).path
 
 
-def cookie_domain(value: object) -> str | None:
-    """A domain that browsers keep, or None. A dot in front means nothing any more (RFC 6265 §5.2.3) and goes."""
-    if value is None:
-        return None
+def cookie_domain(value: object) -> str:
+    """A domain that browsers keep. A dot in front means nothing any more (RFC 6265 §5.2.3) and goes."""
     domain = _kept(CookieSpec("session", domain=_text(value).removeprefix(".").lower())).domain or ""
     if "." not in domain:
         raise ValueError("has no dot, and browsers keep no cookie for a public suffix: leave it out")
     return domain
 
 
-def identifier(value: object) -> str | None:
-    """What RFC 7519 §2 calls StringOrURI, without white space and control characters, or None."""
-    if value is None:
-        return None
+def identifier(value: object) -> str:
+    """What RFC 7519 §2 calls StringOrURI, without white space and control characters."""
     text = _text(value)
     if len(text) > 255 or not text.isprintable() or " " in text:
         raise ValueError("has at most 255 characters, and none of them is white space or control")
     return text
 
 
-def issuer(value: object) -> str | None:
-    """An identifier that, as an address, has neither query nor fragment (RFC 8414 §2), or None."""
+def issuer(value: object) -> str:
+    """An identifier that, as an address, has neither query nor fragment (RFC 8414 §2)."""
     text = identifier(value)
-    if text is not None and text.lower().startswith(("https://", "http://")) and ("?" in text or "#" in text):
+    if text.lower().startswith(("https://", "http://")) and ("?" in text or "#" in text):
         raise ValueError("is an address with a query or a fragment, which an issuer has not")
     return text
 

@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretBytes, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator as Read
+from pydantic import Field, SecretBytes, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from asgi_auth import readers
@@ -28,14 +29,9 @@ VARIABLES = "ASGI_AUTH_"
 
 DEFAULT_ISSUER = "asgi-auth"
 
-Algorithm = Literal[
-    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
-    "Ed25519", "EdDSA",
-]  # fmt: skip
-
-Flag = Annotated[bool, BeforeValidator(readers.flag)]
-Seconds = Annotated[float, BeforeValidator(readers.positive)]
-SecondsOrZero = Annotated[float, BeforeValidator(parse_duration)]
+Flag = Annotated[bool, Read(readers.flag)]
+Seconds = Annotated[float, Read(readers.positive)]
+SecondsOrZero = Annotated[float, Read(parse_duration)]
 
 _KUBERNETES = (f"{VARIABLES}SERVICE_", f"{VARIABLES}PORT")
 _MAY_BE_EMPTY = frozenset({"prefix", "passive_paths", "trusted_origins", "trusted_proxies"})
@@ -62,12 +58,12 @@ class Settings(BaseSettings):
         defer_build=True,
     )
 
-    backends: Annotated[frozenset[BackendName], BeforeValidator(readers.words)] = Field(
-        frozenset({"session", "jwt"}), min_length=1, examples=["session,jwt"]
+    backends: Annotated[frozenset[BackendName], Read(readers.words)] = Field(
+        frozenset({"session", "jwt"}), examples=["session,jwt"]
     )
     """Which credentials are accepted."""
 
-    store: Annotated[str, BeforeValidator(readers.store)] = Field(
+    store: Annotated[str, Read(readers.store)] = Field(
         "sqlite:///asgi-auth.sqlite3", examples=["redis://localhost:6379/0"]
     )
     """Where sessions, users and keys live, as a URL. May hold a password: `describe` shows it without."""
@@ -75,40 +71,34 @@ class Settings(BaseSettings):
     store_timeout: Seconds = Field(2.0, examples=["2s"])
     """The longest a request waits for the store."""
 
-    secret: Annotated[tuple[SecretBytes, ...], BeforeValidator(readers.secrets)] = Field(
+    secret: Annotated[tuple[SecretBytes, ...], Read(readers.secrets)] = Field(
         (), examples=["$(python -c 'import secrets; print(secrets.token_urlsafe(32))')"]
     )
     """Signs cookies and encrypts the key ring; newest first. Empty: the ring in the store does both, in the clear."""
 
-    url: Annotated[str | None, BeforeValidator(readers.url)] = Field(None, examples=["https://app.example.com"])
+    url: Annotated[str, Read(readers.url)] | None = Field(None, examples=["https://app.example.com"])
     """The public address of the app, as an origin. Never guessed from a request."""
 
-    protect: Annotated[PathRules | None, BeforeValidator(readers.path_rules)] = Field(
+    protect: Annotated[PathRules, Read(readers.path_rules)] | None = Field(
         None, examples=["/health=any, /admin/*=admin, /*"]
     )
     """Who may enter which path. None: left to the application."""
 
-    users: Annotated[str, BeforeValidator(readers.users)] = Field("store", examples=["myapp.users:directory"])
+    users: Annotated[str, Read(readers.users)] = Field("store", examples=["myapp.users:directory"])
     """The user directory: the built-in one, `store`, or `module:name`."""
 
     user_refresh: SecondsOrZero = Field(5 * MINUTE, examples=["5m"])
     """How often a directory with `by_id` is asked again about a user in use. 0: never."""
 
-    prefix: Annotated[str, BeforeValidator(readers.prefix)] = Field("/auth", examples=["/auth"])
+    prefix: Annotated[str, Read(readers.prefix)] = Field("/auth", examples=["/auth"])
     """Where the endpoints answer. Empty: nowhere, the `.well-known` documents included."""
 
-    session_cookie: Annotated[str | None, BeforeValidator(readers.cookie_name)] = Field(
-        None, examples=["__Host-session"]
-    )
+    session_cookie: Annotated[str, Read(readers.cookie_name)] | None = Field(None, examples=["__Host-session"])
     """The cookie's name, used as it is. None: the safest that the other settings and the request allow."""
 
-    session_samesite: Annotated[Literal["lax", "strict", "none"], BeforeValidator(readers.lower)] = Field(
-        "lax", examples=["lax"]
-    )
-    session_domain: Annotated[str | None, BeforeValidator(readers.cookie_domain)] = Field(
-        None, examples=["example.com"]
-    )
-    session_path: Annotated[str, BeforeValidator(readers.cookie_path)] = Field("/", examples=["/"])
+    session_samesite: Annotated[Literal["lax", "strict", "none"], Read(readers.lower)] = Field("lax", examples=["lax"])
+    session_domain: Annotated[str, Read(readers.cookie_domain)] | None = Field(None, examples=["example.com"])
+    session_path: Annotated[str, Read(readers.cookie_path)] = Field("/", examples=["/"])
 
     session_idle: Seconds = Field(24 * HOUR, examples=["24h"])
     """A session without activity ends after this; in JWT mode `refresh_lifetime` takes its place."""
@@ -119,7 +109,7 @@ class Settings(BaseSettings):
     session_limit: int = Field(0, ge=0, examples=["5"])
     """Sessions per user. 0: any number."""
 
-    session_limit_policy: Annotated[Literal["evict", "refuse"], BeforeValidator(readers.lower)] = Field(
+    session_limit_policy: Annotated[Literal["evict", "refuse"], Read(readers.lower)] = Field(
         "evict", examples=["evict"]
     )
     """At the limit the least recently seen session goes (`evict`), or the new one is refused."""
@@ -130,34 +120,24 @@ class Settings(BaseSettings):
     anonymous_idle: Seconds = Field(HOUR, examples=["1h"])
     """A visitor's data without activity is forgotten after this."""
 
-    passive_paths: Annotated[PathRules | None, BeforeValidator(readers.paths)] = Field(
-        None, examples=["/poll, /notifications/*"]
-    )
+    passive_paths: Annotated[PathRules | None, Read(readers.paths)] = Field(None, examples=["/poll, /notifications/*"])
     """Paths whose requests are no activity."""
 
     insecure_http: Flag = Field(False, examples=["true"])
     """Allow cookies over plain http on any host, for boxes in a LAN."""
 
-    jwt_algorithm: Annotated[Algorithm, BeforeValidator(readers.algorithm)] = Field("ES256", examples=["ES256"])
+    jwt_algorithm: Annotated[readers.Algorithm, Read(readers.algorithm)] = Field("ES256", examples=["ES256"])
     """Signs access tokens. Another one makes a new key, it never re-labels an old one."""
 
-    jwt_key: Annotated[SecretStr | None, BeforeValidator(readers.secret_text)] = Field(
-        None, examples=["$(cat signing-key.pem)"]
-    )
+    jwt_key: Annotated[SecretStr, Read(readers.secret_text)] | None = Field(None, examples=["$(cat signing-key.pem)"])
     """PEM, JWK, JWKS or secrets to sign with, newest first. None: `jwt_key_file`, else the key ring in the store."""
 
-    jwt_key_file: Annotated[Path | None, BeforeValidator(readers.file)] = Field(
-        None, examples=["/run/secrets/signing-key.pem"]
-    )
+    jwt_key_file: Annotated[Path, Read(readers.file)] | None = Field(None, examples=["/run/secrets/signing-key.pem"])
 
-    jwt_issuer: Annotated[str | None, BeforeValidator(readers.issuer)] = Field(
-        None, examples=["https://app.example.com"]
-    )
+    jwt_issuer: Annotated[str, Read(readers.issuer)] | None = Field(None, examples=["https://app.example.com"])
     """The `iss` of access tokens, to the letter; see `issuer`."""
 
-    jwt_audience: Annotated[str | None, BeforeValidator(readers.identifier)] = Field(
-        None, examples=["https://api.example.com"]
-    )
+    jwt_audience: Annotated[str, Read(readers.identifier)] | None = Field(None, examples=["https://api.example.com"])
     """The `aud` of access tokens; see `audience`."""
 
     jwt_leeway: SecondsOrZero = Field(30.0, le=10 * MINUTE, examples=["30s"])
@@ -178,13 +158,13 @@ class Settings(BaseSettings):
     password_grant: Flag = Field(True, examples=["off"])
     """Whether `/token` takes passwords, which RFC 9700 §2.4 forbids and Swagger UI needs."""
 
-    login_rate: Annotated[Rate, BeforeValidator(Rate.parse)] = Field(Rate(10, MINUTE), examples=["10/minute"])
+    login_rate: Annotated[Rate, Read(Rate.parse)] = Field(Rate(10, MINUTE), examples=["10/minute"])
     """Failed logins per name and client address; ten times that per address."""
 
     password_min_length: int = Field(15, ge=8, le=64, examples=["15"])
     """Characters: 15, with a second factor 8, and 64 are always allowed (NIST SP 800-63B-4 §3.1.1.2)."""
 
-    password_blocklist: Annotated[Path | None, BeforeValidator(readers.file)] = Field(
+    password_blocklist: Annotated[Path, Read(readers.file)] | None = Field(
         None, examples=["/etc/asgi-auth/blocklist.txt"]
     )
     """A file of passwords that nobody may choose, one a line, besides the built-in list."""
@@ -195,14 +175,12 @@ class Settings(BaseSettings):
     fresh: Seconds = Field(15 * MINUTE, examples=["15m"])
     """How recent a login must be to end other sessions."""
 
-    trusted_origins: Annotated[frozenset[bytes], BeforeValidator(readers.origins)] = Field(
+    trusted_origins: Annotated[frozenset[bytes], Read(readers.origins)] = Field(
         frozenset(), examples=["https://www.example.com, https://admin.example.com:8443"]
     )
     """Other origins whose pages may send unsafe requests with a cookie, as browsers write them."""
 
-    trusted_proxies: Annotated[Proxies, BeforeValidator(readers.proxies)] = Field(
-        Proxies(), examples=["10.0.0.0/8, unix"]
-    )
+    trusted_proxies: Annotated[Proxies, Read(readers.proxies)] = Field(Proxies(), examples=["10.0.0.0/8, unix"])
     """Whose `X-Forwarded-*` and `Forwarded` headers are believed."""
 
     def __init__(self, **values: Any) -> None:
@@ -266,11 +244,8 @@ class Settings(BaseSettings):
         return tuple(one.get_secret_value() for one in self.secret)
 
     def key_text(self) -> str | None:
-        """`jwt_key`, or what is in `jwt_key_file`; None: neither is set. Not to be shown.
-
-        Raises:
-            ConfigurationError: the file cannot be read, or is empty.
-        """
+        """`jwt_key`, or what is in `jwt_key_file`; None: neither is set. Not to be shown. Raises ConfigurationError:
+        the file cannot be read, or is empty."""
         if self.jwt_key is not None:
             return self.jwt_key.get_secret_value()
         if self.jwt_key_file is None:

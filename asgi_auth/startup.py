@@ -28,6 +28,8 @@ def announce(parts: Parts) -> None:
     )
     for risk in risks(settings):
         log.warning("%s", risk)
+    for kid in parts.keys.small:
+        log.warning("the RSA key %s of ASGI_AUTH_JWT_KEY has less than 3072 bits: make a longer one", kid)
     parts.audit.record(audit.STARTUP)
 
 

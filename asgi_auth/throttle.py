@@ -10,12 +10,12 @@ import hashlib
 import math
 from typing import NamedTuple
 
+from asgi_auth.durations import DAY, HOUR, MINUTE
 from asgi_auth.errors import TooManyRequests
 from asgi_auth.passwords import name_key
 from asgi_auth.stores import Limit, Store
 
-HOUR = 3600.0
-KNOWN_LIFETIME = 30 * 24 * HOUR
+KNOWN_LIFETIME = 30 * DAY
 """Seconds for which an address counts as the user's own after a login from there."""
 
 ATTACK = 100
@@ -55,7 +55,7 @@ class LoginThrottle:
         rate: failures per name and address, and their window in seconds; ten times that per address.
     """
 
-    def __init__(self, store: Store, *, rate: tuple[int, float] = (10, 60.0)) -> None:
+    def __init__(self, store: Store, *, rate: tuple[int, float] = (10, MINUTE)) -> None:
         self._store = store
         self._allowed, self._window = rate
 
@@ -102,30 +102,25 @@ class LoginThrottle:
         await self._store.unhit(ticket.keys, ())
 
     async def anonymous_creation(self, address: str) -> None:
-        """Count a session made for a visitor: 60 a minute for each address.
-
-        Raises:
-            TooManyRequests: with `retry_after`.
-        """
-        # One less, since a limit lets in the one that exceeds it.
-        hit = await self._store.hit([Limit(_key("visitor", address), VISITORS_A_MINUTE - 1, 60.0)])
-        if hit.wait > 0:
-            raise TooManyRequests(retry_after=math.ceil(hit.wait), limit=VISITORS_A_MINUTE)
+        """Count a session made for a visitor: 60 a minute for each address. Raises TooManyRequests: with
+        `retry_after`."""
+        await self._count("visitor", address, VISITORS_A_MINUTE)
 
     async def introspection(self, caller: str) -> None:
         """Count a question about a token that is none, so that nobody guesses tokens here (RFC 7662 §4): 600 a minute.
+        Raises TooManyRequests: with `retry_after`."""
+        await self._count("introspection", caller, MISSES_A_MINUTE)
 
-        Raises:
-            TooManyRequests: with `retry_after`.
-        """
-        hit = await self._store.hit([Limit(_key("introspection", caller), MISSES_A_MINUTE - 1, 60.0)])
+    async def _count(self, kind: str, who: str, a_minute: int) -> None:
+        # One less, since a limit lets in the one that exceeds it.
+        hit = await self._store.hit([Limit(_key(kind, who), a_minute - 1, MINUTE)])
         if hit.wait > 0:
-            raise TooManyRequests(retry_after=math.ceil(hit.wait), limit=MISSES_A_MINUTE)
+            raise TooManyRequests(retry_after=math.ceil(hit.wait), limit=a_minute)
 
 
 def _compared(name: str) -> bytes:
-    """A name as it is counted, however many spaces are typed: an application's directory may well trim them. What can be
-    no user's name counts as typed."""
+    """A name as it is counted, however many spaces are typed, since an application's directory may well trim them. What
+    can be no user's name counts as typed."""
     try:
         return name_key(" ".join(name.split())).encode()
     except ValueError:

@@ -108,6 +108,8 @@ async def talk(auth: Auth, connection: Any, session: Any, key: str) -> dict[str,
     """What a WebSocket at `/ws/{key}` says first."""
     if key == "private":
         require()(lambda scope: None)(connection)
+    elif key == "first":
+        session["first"] = True
     return {"user": connection.scope["user"].identity or None}
 
 

@@ -110,7 +110,9 @@ ROOTS = [
 
 
 # Quart, and what is mounted in Starlette, answer 404 to a path without its root_path: there is no such pair for them.
-SEAT_ROOTS = [(name, *root) for name in SEATS for root in ROOTS if root[0] == root[1] or name not in ("quart", "mounted")]
+SEAT_ROOTS = [
+    (name, *root) for name in SEATS for root in ROOTS if root[0] == root[1] or name not in ("quart", "mounted")
+]
 
 
 @pytest.mark.parametrize(("seat_name", "root_path", "prefix"), SEAT_ROOTS)
@@ -118,8 +120,7 @@ async def test_endpoints_answer_from_every_seat(seat_name: str, root_path: str, 
     auth = new_auth()
     seat = SEATS[seat_name](auth)
     async with browser(seat, root_path=root_path) as client:
-        base = "" if not prefix else prefix
-        client.base_url = f"http://testserver{base}{seat.base}"
+        client.base_url = f"http://testserver{prefix}{seat.base}"
         await add_users(auth)
         answer = await client.post("/auth/login", json={"username": "alice", "password": PASSWORD})
         assert answer.status_code == 200, answer.text

@@ -1,8 +1,9 @@
-"""Our lifespan around the application's, and what a wrong configuration does where there is one and where there is none."""
+"""Our lifespan around the application's, and what a wrong configuration does with one and without."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,9 @@ async def test_the_apps_failed_startup_is_forwarded_last(twice: bool, raises: bo
     async def send(message: Any) -> None:
         order.append(message["type"])
 
-    try:
+    with pytest.raises(Boom) if raises else nullcontext() as caught:
         await app(scope(), receive, send)
-    except Boom as caught:
-        assert raises
-        assert caught is error
-    else:
-        assert not raises
+    assert caught is None or caught.value is error
     assert order == ["closed", "lifespan.startup.failed"]
 
 
@@ -189,9 +186,9 @@ async def test_a_cancelled_lifespan_closes_the_store() -> None:
             waiting = [STARTUP]
 
             async def receive() -> Any:
-                if waiting:
-                    return waiting.pop()
-                await anyio.sleep_forever()
+                if not waiting:
+                    await anyio.sleep_forever()
+                return waiting.pop()
 
             await AuthMiddleware(app, auth)(scope(), receive, send)
         group.cancel_scope.cancel()
@@ -244,7 +241,7 @@ async def test_the_constructor_never_raises_and_the_start_fails_with_the_message
     app = AuthMiddleware(Talker(AssertionError("the application was started")))
     (failed,) = await _failed_start(app)
     assert failed["type"] == "lifespan.startup.failed"
-    assert wrong.removeprefix("ASGI_AUTH_") in failed["message"] or "directory" in failed["message"]
+    assert wrong in failed["message"]
     assert failed["message"] in caplog.text
 
 
@@ -321,6 +318,16 @@ async def test_the_start_says_in_one_line_what_is_used_and_no_secret(caplog: pyt
     for word in ("__Host-session", "ES256", "asgi-auth", "/auth/*"):
         assert word in lines[0]
     assert secret not in caplog.text
+
+
+async def test_the_start_says_where_the_file_of_the_store_is(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.INFO, "asgi_auth")
+    monkeypatch.chdir(tmp_path)
+    async with Auth(Settings(store="sqlite:///here.sqlite3")):
+        pass
+    assert f"store sqlite:///here.sqlite3 (the file {tmp_path / 'here.sqlite3'});" in caplog.text
 
 
 async def test_without_lifespan_the_first_request_opens_and_later_ones_do_not() -> None:

@@ -3,9 +3,12 @@ never does. The cookies and data of sessions are in `sessions/`, the frameworks 
 
 from __future__ import annotations
 
+import base64
 import logging
+from contextlib import suppress
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,7 +34,9 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from asgi_auth import Auth, AuthMiddleware
+from asgi_auth import Auth, AuthMiddleware, NoSessionData
+from asgi_auth.errors import CredentialError
+from asgi_auth.guards import check
 
 
 async def _page(request: Request) -> Response:
@@ -151,8 +156,6 @@ async def test_an_outer_session_keeps_its_own_data_and_never_sees_ours(caplog: p
             answer = await client.get(path)
             assert answer.json() == [{"theirs": "signed"}, {"ours": "secret"}]
         assert "c2VjcmV0" not in client.cookies["session"]  # base64 of ours
-        import base64
-
         payload = client.cookies["session"].split(".")[0]
         assert base64.b64decode(payload + "==") == b'{"theirs": "signed"}'
     assert len([r for r in caplog.records if "another middleware's session" in r.message]) == 1
@@ -347,8 +350,6 @@ async def test_a_second_start_after_a_refusal_of_ours_goes_nowhere() -> None:
     auth = new_auth()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        from asgi_auth.guards import check
-
         check(scope, frozenset({"admin"}))
         for _ in range(2):
             await send({"type": "http.response.start", "status": 401, "headers": []})
@@ -435,7 +436,6 @@ async def test_cookies_mean_nothing_while_the_backend_is_off() -> None:
 async def test_a_bearers_data_reads_as_empty_and_a_write_raises() -> None:
     auth = new_auth()
     await add_users(auth)
-    from asgi_auth import NoSessionData
 
     async def page(request: Request) -> Response:
         with pytest.raises(NoSessionData, match="bearer"):
@@ -504,12 +504,8 @@ async def _tiny(scope: Any, receive: Any, send: Any) -> None:
     """An application that needs no more of the scope than the middleware may."""
     auth = Auth.of(scope)
     if scope["path"] == "/login":
-        from asgi_auth.errors import CredentialError
-
-        try:
+        with suppress(CredentialError):
             await auth.login(scope, ALICE)
-        except CredentialError:
-            pass
     if scope["type"] == "websocket":
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.close"})
@@ -519,8 +515,6 @@ async def _tiny(scope: Any, receive: Any, send: Any) -> None:
 
 
 def _run(function: Any, app: Any, scope: Any, *, pick: Any = None) -> Reply:
-    import anyio
-
     async def run() -> Any:
         return await function(app, scope, incoming=pick)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
-from conftest import free_port
+from ports import free_port
 from seats import ALICE, PASSWORD, add_users, browser, call, cookie_of, handled, http_scope, new_auth, set_cookies
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -77,14 +79,17 @@ async def page(request: Request) -> Response:
         return JSONResponse(dict(request.session))
     elif verb == "private":
         await require()(_nothing)(request)
-    elif verb == "take-away":
-        request.session["b"] = 1
-        request.app.take_away()
     return JSONResponse({"user": request.user.identity})
 
 
 async def _nothing(request: Request) -> None:
     pass
+
+
+async def _until_it_answers(client: httpx2.AsyncClient, path: str) -> None:
+    with anyio.fail_after(20):
+        while (await client.get(path)).status_code != 200:  # noqa: ASYNC110 (it is a server's start that we wait for)
+            await anyio.sleep(0.05)
 
 
 def refused(answer: Any) -> bool:
@@ -154,9 +159,7 @@ async def test_credentials_get_503_and_work_again_when_it_is_back(server: Server
         with pytest.raises(StoreUnavailable):
             await auth.ready()
         server.bring_back()
-        with anyio.fail_after(20):
-            while (await client.get("/")).status_code != 200:
-                await anyio.sleep(0.05)
+        await _until_it_answers(client, "/")
         await auth.ready()
         assert (await client.get("/")).json() == {"user": "alice"}
         assert (await client.get("/read")).json() == {"a": 1}
@@ -181,9 +184,7 @@ async def test_a_save_that_fails_as_the_answer_starts_makes_it_a_503(server: Ser
         await client.get("/login")
         assert refused(await client.get("/now"))
         server.bring_back()
-        with anyio.fail_after(20):
-            while (await client.get("/read")).status_code != 200:
-                await anyio.sleep(0.05)
+        await _until_it_answers(client, "/read")
         assert (await client.get("/")).json() == {"user": "alice"}
     await auth.aclose()
 
@@ -200,9 +201,7 @@ async def test_a_start_while_it_is_down_serves_nobody_and_somebody_once_it_is_th
         for ours in ("__Host-session=x", "session-0000=y"):
             assert refused(await client.get("/", headers={"cookie": ours})), ours
         server.bring_back()
-        with anyio.fail_after(20):
-            while (await client.get("/login")).status_code != 200:
-                await anyio.sleep(0.05)
+        await _until_it_answers(client, "/login")
         assert (await client.get("/")).json() == {"user": "alice"}
     await auth.aclose()
 
@@ -238,4 +237,47 @@ async def test_a_store_that_fails_while_a_request_runs_breaks_no_promise(any_sto
             delattr(store, verb)
             nobody.cookies.clear()
         assert (await client.get("/", headers=cookie)).json() == {"user": "alice"}
+    await auth.aclose()
+
+
+@pytest.mark.parametrize("refusals", ["ours", "app"])
+@pytest.mark.parametrize("seat", ["outermost", "added"])
+async def test_data_that_could_not_be_loaded_is_a_503_in_every_seat(refusals: Any, seat: str) -> None:
+    """Also where the application's framework makes a 500 of the exception, and where refusals are the application's."""
+    auth = new_auth()
+    starlette = Starlette(routes=[Route("/{path:path}", page)])
+    app: Any = starlette
+    if seat == "added":
+        starlette.add_middleware(AuthMiddleware, auth=auth, refusals=refusals)
+    else:
+        app = AuthMiddleware(starlette, auth, refusals=refusals)
+    async with browser(app) as visitor:
+        await visitor.get("/write")
+
+        async def down(*args: Any, **kwargs: Any) -> Any:
+            raise StoreUnavailable("down")
+
+        auth.parts.store.load = down  # type: ignore[method-assign]
+        assert refused(await visitor.get("/read"))
+        assert (await visitor.get("/")).json() == {"user": ""}
+
+
+async def test_a_sqlite_file_that_somebody_locks_is_503_for_what_writes_and_no_more(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "s.sqlite3"
+    auth = new_auth(f"sqlite:///{path}", clock=clock, timeout=0.2)
+    await add_users(auth)
+    async with browser(AuthMiddleware(handled(page), auth)) as client, browser(client._transport.app) as nobody:  # type: ignore[attr-defined]
+        await client.get("/login")
+        lock = sqlite3.connect(path, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        assert (await client.get("/")).json() == {"user": "alice"}
+        assert (await client.get("/read")).json() == {}
+        assert refused(await client.get("/write"))
+        assert refused(await nobody.post("/auth/login", json={"username": "alice", "password": PASSWORD}))
+        assert refused(await client.post("/auth/logout"))
+        assert (await nobody.get("/")).json() == {"user": ""}
+        lock.execute("ROLLBACK")
+        lock.close()
+        assert (await client.get("/write")).status_code == 200
+        assert (await client.get("/read")).json() == {"a": 1}
     await auth.aclose()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from asgi_auth.durations import HOUR
 from asgi_auth.errors import StoreUnavailable, TooManyRequests
 from asgi_auth.stores import Hit, Limit
 from asgi_auth.stores.memory import MemoryStore
-from asgi_auth.throttle import ATTACK, HOUR, KNOWN_LIFETIME, LoginThrottle
+from asgi_auth.throttle import ATTACK, KNOWN_LIFETIME, LoginThrottle
 
 HOME = "203.0.113.7/32"
 AWAY = "198.51.100.9/32"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import NamedTuple
 
 from asgi_auth.auth import Auth
@@ -90,12 +89,9 @@ def moment(seconds: float) -> str:
 
 
 def _places(auth: Auth) -> Iterator[tuple[str, str]]:
-    settings = auth.settings
-    store = settings.describe()["ASGI_AUTH_STORE"]
-    if store.startswith("sqlite:///"):
-        store += f" (the file {Path(store.removeprefix('sqlite:///')).absolute()})"
-    yield "store", store
-    yield "users", "the built-in directory in the store" if settings.users == "store" else settings.users
+    users = auth.settings.users
+    yield "store", auth.parts.store_name
+    yield "users", "the built-in directory in the store" if users == "store" else users
 
 
 def _cookies(auth: Auth) -> Iterator[tuple[str, str]]:

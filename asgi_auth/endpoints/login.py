@@ -43,7 +43,7 @@ async def login(call: Call) -> Answer:
 async def logout(call: Call) -> Answer:
     """End the session of the request, in either mode; for nobody too."""
     clear = call.query_flag("clear")
-    await call.context.auth.logout(call.context)
+    await call.logins.log_out(call.context)
     return empty_answer(204, headers=[(b"clear-site-data", b'"cache", "storage"')] if clear else [])
 
 

@@ -19,6 +19,8 @@ _DIRECTIVE = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|\Z))+', re.DOTALL)
 _EXPOSED = b"WWW-Authenticate, Retry-After"
 _REQUEST_HEADERS = b"Authorization, Content-Type, Auth-Passive"
 _PREFLIGHT_MAX_AGE = b"600"
+_NO_STORE = (b"cache-control", b"no-store")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 class Answer(NamedTuple):
@@ -88,23 +90,18 @@ def json_answer(
         public: the `Cache-Control` of a document that everybody may read and any origin may fetch (`.well-known`).
     """
     body = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode("ascii")
-    result = [
-        (b"content-type", content_type),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-content-type-options", b"nosniff"),
-    ]
+    kind = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), _NOSNIFF]
     if public is None:
-        result += [(b"cache-control", b"no-store"), (b"cross-origin-resource-policy", b"same-origin")]
+        readers = [_NO_STORE, (b"cross-origin-resource-policy", b"same-origin")]
     else:
-        result += [(b"cache-control", public), (b"access-control-allow-origin", b"*")]
-    return Answer(status, [*result, *headers], body)
+        readers = [(b"cache-control", public), (b"access-control-allow-origin", b"*")]
+    return Answer(status, [*kind, *readers, *headers], body)
 
 
 def empty_answer(status: int, *, headers: Collection[tuple[bytes, bytes]] = ()) -> Answer:
     """An answer without a body that no cache keeps: 204, a redirect, RFC 7009's 200."""
     length = [] if status == 204 else [(b"content-length", b"0")]  # RFC 9110 §8.6
-    fixed = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
-    return Answer(status, [*length, *fixed, *headers], b"")
+    return Answer(status, [*length, _NO_STORE, _NOSNIFF, *headers], b"")
 
 
 def make_private(headers: HeaderList, *, sets_cookie: bool, vary: bool, guarded: bool) -> None:
@@ -138,12 +135,9 @@ def make_private(headers: HeaderList, *, sets_cookie: bool, vary: bool, guarded:
 
 
 def _vary_by_cookie(headers: HeaderList) -> None:
-    for name, value in headers:
-        if name.lower() == b"vary" and {b"*", b"cookie"}.intersection(
-            re.split(rb"[ \t]*,[ \t]*", value.lower().strip())
-        ):
-            return
-    headers.append((b"vary", b"Cookie"))
+    lines = [value.lower() for name, value in headers if name.lower() == b"vary"]
+    if {b"*", b"cookie"}.isdisjoint(listed.strip(b" \t") for listed in b",".join(lines).split(b",")):
+        headers.append((b"vary", b"Cookie"))
 
 
 def _speaks_to_cdns(name: bytes) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Literal
 
-from asgi_auth.http.forwarded import hostname
+from asgi_auth.http.forwarded import hostname, parse_ip
 
 MAX_SIZE = 4096
 """Bytes of name and value together that every browser keeps."""
@@ -32,28 +31,20 @@ class CookieSpec:
 
 
 class SetCookie:
-    """Writes the `Set-Cookie` values of one cookie; what never changes is made once.
+    """Writes the `Set-Cookie` values of one cookie; what never changes is made once. Raises ValueError: every browser
+    would drop this cookie (`check`)."""
 
-    Raises:
-        ValueError: every browser would drop this cookie (`check`).
-    """
-
-    __slots__ = ("_attributes", "_clear", "_name", "spec")
+    __slots__ = ("_attributes", "_clear", "spec")
 
     def __init__(self, spec: CookieSpec) -> None:
         if problem := check(spec):
             raise ValueError(problem)
-        attributes = f"; Path={spec.path}"
-        if spec.domain:
-            attributes += f"; Domain={spec.domain}"
-        attributes += f"; HttpOnly; SameSite={spec.same_site.capitalize()}"
-        if spec.secure:
-            attributes += "; Secure"
+        domain = f"; Domain={spec.domain}" if spec.domain else ""
+        secure = "; Secure" if spec.secure else ""
         self.spec = spec
-        self._name = f"{spec.name}="
-        self._attributes = attributes
+        self._attributes = f"; Path={spec.path}{domain}; HttpOnly; SameSite={spec.same_site.capitalize()}{secure}"
         # A deletion counts only with the Path, Domain and Secure that the cookie was set with.
-        self._clear = f"{spec.name}={_lifetime(0, 0.0)}{attributes}".encode("ascii")
+        self._clear = f"{spec.name}={_lifetime(0, 0.0)}{self._attributes}".encode("ascii")
 
     def set(self, value: str, max_age: int | None, *, now: float) -> bytes:
         """The header value that sets the cookie.
@@ -68,12 +59,12 @@ class SetCookie:
         """
         if not _VALUE.fullmatch(value):
             raise ValueError(
-                "a cookie's value is of ASCII characters other than space, control, and , ; \\ and the quote"
+                "a cookie's value is of ASCII other than space, control characters, comma, ; \\ and the quote"
             )
-        if len(self._name) - 1 + len(value) > MAX_SIZE:
+        if len(self.spec.name) + len(value) > MAX_SIZE:
             raise ValueError(f"name and value of a cookie have at most {MAX_SIZE} bytes")
         lifetime = "" if max_age is None else _lifetime(max_age, now)
-        return f"{self._name}{value}{lifetime}{self._attributes}".encode("ascii")
+        return f"{self.spec.name}={value}{lifetime}{self._attributes}".encode("ascii")
 
     def clear(self) -> bytes:
         """The header value that makes the browser forget the cookie."""
@@ -86,7 +77,7 @@ def _lifetime(max_age: int, now: float) -> str:
     return f"; Max-Age={max(max_age, 0)}; Expires={formatdate(expires, usegmt=True)}"
 
 
-def check(spec: CookieSpec, *, value_size: int = 0) -> str | None:
+def check(spec: CookieSpec) -> str | None:
     """Why every browser would drop this cookie, whoever asks for it; None: they would keep it.
 
     Browsers compare the prefixes without case, `__Host-Http-` and `__Http-` (layered cookies) among them.
@@ -107,12 +98,10 @@ def check(spec: CookieSpec, *, value_size: int = 0) -> str | None:
             return f"{spec.name}: a cookie whose name begins with __Host- has the path /; name it __Secure-… instead"
     if not spec.secure:
         if name.startswith(("__host-", "__secure-", "__http-")):
-            return (
-                f"{spec.name}: a cookie whose name begins with __Host-, __Secure- or __Http- is Secure, so https only"
-            )
+            return f"{spec.name}: a cookie whose name begins with __Host-, __Secure- or __Http- is for https only"
         if spec.same_site == "none":
             return f"{spec.name}: a cookie with SameSite=None is Secure, so https only"
-    if len(spec.name) + value_size > MAX_SIZE:
+    if len(spec.name) > MAX_SIZE:
         return f"name and value of a cookie have at most {MAX_SIZE} bytes"
     return None
 
@@ -143,18 +132,10 @@ def keep_problem(spec: CookieSpec, *, scheme: str, host: bytes, loopback: bool) 
             "The browser would drop the cookie, since its Domain has no dot and so is a public suffix. "
             "Set ASGI_AUTH_SESSION_DOMAIN to a domain of your own, or leave it out"
         )
-    if not name.endswith("." + domain) or _is_address(name):
+    if not name.endswith("." + domain) or parse_ip(name):
         return (
             "The browser would drop the cookie, since this host is not within its Domain. Set ASGI_AUTH_SESSION_DOMAIN "
             "to a parent of the host, or leave it out; behind a proxy that rewrites Host set ASGI_AUTH_URL or "
             "ASGI_AUTH_TRUSTED_PROXIES"
         )
     return None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -43,11 +43,8 @@ class Proxies:
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> Proxies:
-        """Read addresses (`10.0.0.1`), networks (`10.0.0.0/8`) and `unix`.
-
-        Raises:
-            ValueError: one is none of these; says which.
-        """
+        """Read addresses (`10.0.0.1`), networks (`10.0.0.0/8`) and `unix`. Raises ValueError: one is none of these;
+        says which."""
         networks: list[IPv4Network | IPv6Network] = []
         unix = False
         for entry in entries:
@@ -67,7 +64,7 @@ class Proxies:
         """Whether the peer with this address (empty: it has none) is one of the proxies."""
         if not address:
             return self.unix
-        ip = _ip(address)
+        ip = parse_ip(address)
         return ip is not None and any(ip in network for network in self.networks)
 
 
@@ -158,9 +155,18 @@ def loopback_request(host: bytes, headers: Headers) -> bool:
     return None not in parsed and all(is_loopback(one) for one in [*named, *_entries(headers, b"x-forwarded-host")])
 
 
+def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
+    """An address without its zone; what is mapped into IPv6 as the IPv4 address that it is. None: it is none."""
+    try:
+        ip = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+
+
 def address_prefix(address: str) -> str:
     """What a throttle counts an address under: IPv6 by its /64, IPv4 (mapped into IPv6 too) whole, all else cut."""
-    ip = _ip(address)
+    ip = parse_ip(address)
     if ip is None:
         return address[:64]
     return str(ip) if ip.version == 4 else str(IPv6Network((int(ip), 64), strict=False))
@@ -189,15 +195,6 @@ def readings(scope: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _ip(text: str) -> IPv4Address | IPv6Address | None:
-    """An address without its zone; what is mapped into IPv6 as the IPv4 address that it is."""
-    try:
-        ip = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
-
-
 def _rightmost_untrusted(address: str, nodes: Sequence[bytes], proxies: Proxies) -> tuple[str, int]:
     """The first hop from the right that is no trusted proxy, and which entry from the right it is.
 
@@ -222,7 +219,7 @@ def _node(raw: bytes) -> str | None:
     name = (match[1] or match[2]) if match else text
     if _OBFUSCATED.fullmatch(name):
         return name
-    ip = _ip(name)
+    ip = parse_ip(name)
     return None if ip is None else str(ip)
 
 

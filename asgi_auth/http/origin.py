@@ -87,10 +87,7 @@ def cross_origin(
 
 def parse_origin(text: str) -> bytes:
     """An origin, `scheme://host[:port]`, exactly as browsers send it: lower case, no default port, shortest IPv6.
-
-    Raises:
-        ValueError: it is anything else, or has anything more (path, last slash, user, wildcard).
-    """
+    Raises ValueError: it is anything else, or has anything more (path, last slash, user, wildcard)."""
     match = _ENTRY.fullmatch(text.lower()) if text.isascii() else None
     if match is None:
         raise ValueError(f"{text!r} is no origin: write scheme://host or scheme://host:port and nothing after it")

@@ -30,8 +30,8 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
         path = rest[1:]
         if not rest.startswith("/") or not path.strip("/") or path.endswith("/") or set(path) & set("?#\0"):
             raise ConfigurationError(
-                "ASGI_AUTH_STORE: after sqlite:/// comes a file's path without ? and #, as in sqlite:///asgi-auth.sqlite3 or, "
-                "from the root, sqlite:////var/lib/app/asgi-auth.sqlite3"
+                "ASGI_AUTH_STORE: after sqlite:/// comes a file's path without ? and #, as in "
+                "sqlite:///asgi-auth.sqlite3 or, from the root, sqlite:////var/lib/app/asgi-auth.sqlite3"
             )
         from asgi_auth.stores.sqlite import SQLiteStore
 

@@ -73,8 +73,8 @@ class RedisStore:
             raise ConfigurationError(f"ASGI_AUTH_STORE: {wrong}") from error.__cause__
         if schema != SCHEMA:
             raise ConfigurationError(
-                f"ASGI_AUTH_STORE: these keys were made by another version of asgi-auth (schema {schema!r}, this one has "
-                f"{SCHEMA!r}): upgrade, or choose another ?prefix="
+                f"ASGI_AUTH_STORE: these keys were made by another version of asgi-auth (schema {schema!r}, this one "
+                f"has {SCHEMA!r}): upgrade, or choose another ?prefix="
             )
 
     def _check(self, info: Mapping[str, str], config: Any) -> None:
@@ -99,8 +99,8 @@ class RedisStore:
             _log.warning("this Redis does not tell its maxmemory-policy: make sure that it is noeviction")
         elif limit != "0" and policy.startswith("allkeys-"):
             raise ConfigurationError(
-                f"ASGI_AUTH_STORE: this Redis evicts keys that must not vanish, revocations too: set maxmemory-policy to "
-                f"noeviction (it is {policy}), or use a server of its own"
+                f"ASGI_AUTH_STORE: this Redis evicts keys that must not vanish, revocations too: set maxmemory-policy "
+                f"to noeviction (it is {policy}), or use a server of its own"
             )
         elif limit != "0" and policy.startswith("volatile-"):
             _log.warning("this Redis may evict living sessions (maxmemory-policy is %s): noeviction is better", policy)

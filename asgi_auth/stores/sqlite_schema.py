@@ -105,8 +105,8 @@ def prepare(path: Path) -> None:
 
 def _unwritable(place: Path, why: str | None) -> ConfigurationError:
     return ConfigurationError(
-        f"ASGI_AUTH_STORE: {place} cannot be written ({why}): give this process the right to write the database file and its "
-        "directory (SQLite keeps two more files beside it), or name another file"
+        f"ASGI_AUTH_STORE: {place} cannot be written ({why}): give this process the right to write the database file "
+        "and its directory (SQLite keeps two more files beside it), or name another file"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SkipValidation, Strict, TypeAdapter
 
-from asgi_auth.errors import InvalidToken
+from asgi_auth.errors import InvalidScope, InvalidToken
 from asgi_auth.http.strict import strict_json
 from asgi_auth.model import scope_tokens
 from asgi_auth.tokens.jose import VerifyingKey, encode_base64url, kid_of, parse
@@ -108,6 +108,9 @@ class AccessTokens:
             scope: space-separated.
             lifetime: seconds.
             audience: for another service than ours.
+
+        Raises:
+            InvalidScope: the scopes make it longer than we would accept.
         """
         header = {"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid}
         issued_at = int(now)
@@ -129,7 +132,10 @@ class AccessTokens:
         if acr is not None:
             claims["acr"] = acr
         signing_input = f"{_segment(header)}.{_segment(claims)}"
-        return f"{signing_input}.{encode_base64url(key.sign(signing_input.encode('ascii')))}"
+        token = f"{signing_input}.{encode_base64url(key.sign(signing_input.encode('ascii')))}"
+        if len(token) > self.max_size:
+            raise InvalidScope("These scopes make a token that is too large: ask for fewer")
+        return token
 
     def kid_of(self, token: bytes) -> str | None:
         """See `kid_of`."""

@@ -92,11 +92,8 @@ class Grants:
     def prepare(
         self, row: UserRow, *, client_id: str, asked: frozenset[str] | None, client: Client, amr: tuple[str, ...]
     ) -> tuple[NewSession, str]:
-        """A session in JWT mode for the store to make, and its first refresh token.
-
-        Raises:
-            InvalidScope: the user has not all that was asked.
-        """
+        """A session in JWT mode for the store to make, and its first refresh token. Raises InvalidScope: the user has
+        not all that was asked."""
         if asked is not None and not asked <= row.scopes:
             raise InvalidScope
         sid, secret = new_sid(), new_secret()
@@ -222,11 +219,8 @@ class Grants:
 
 
 def _allowed(grant: Grant, row: UserRow, asked: frozenset[str] | None) -> frozenset[str]:
-    """What was granted ∩ what the user has now ∩ what was asked.
-
-    Raises:
-        InvalidScope: more was asked than was granted (RFC 6749 §6).
-    """
+    """What was granted ∩ what the user has now ∩ what was asked. Raises InvalidScope: more was asked than was granted
+    (RFC 6749 §6)."""
     granted = row.scopes if grant.granted is None else scope_tokens(grant.granted)
     if asked is not None and not asked <= granted:
         raise InvalidScope

@@ -89,11 +89,8 @@ def encode_base64url(raw: bytes) -> str:
 
 
 def decode_base64url(text: bytes) -> bytes:
-    """The bytes of which this is the one spelling.
-
-    Raises:
-        ValueError: padding, a foreign character, spare bits: anything that `encode_base64url` does not write.
-    """
+    """The bytes of which this is the one spelling. Raises ValueError: padding, a foreign character, spare bits:
+    anything that `encode_base64url` does not write."""
     try:
         raw = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
     except binascii.Error:
@@ -108,7 +105,7 @@ def parse(token: bytes, *, max_size: int = MAX_SIZE) -> Compact:
     """Take a compact JWS apart; form and header are right afterwards, the signature is not looked at.
 
     Args:
-        max_size: bytes; a longer token is refused before anything is split or decoded.
+        max_size: bytes; a longer token is refused unread.
 
     Raises:
         InvalidToken: not three canonical base64url segments, or a header that breaks a rule.
@@ -204,11 +201,7 @@ class VerifyingKey:
         return cls(jwk.get("kid", ""), names[0], public, names, key)
 
     def verify(self, compact: Compact) -> None:
-        """Check a token's signature.
-
-        Raises:
-            InvalidToken: another algorithm, or the signature is wrong.
-        """
+        """Check a token's signature. Raises InvalidToken: another algorithm, or the signature is wrong."""
         scheme = ALGORITHMS[self.algorithm].scheme
         if compact.header["alg"] not in self._names or not scheme.verify(
             compact.signing_input, self._key, compact.signature

@@ -10,7 +10,7 @@ from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.stores import Store
 from asgi_auth.tokens.jose import VerifyingKey
-from asgi_auth.tokens.keys import SigningKey, newest_signing
+from asgi_auth.tokens.keys import SigningKey, is_small, newest_signing
 from asgi_auth.tokens.ring import Ring, RingKey
 
 LEARN_INTERVAL = 1.0
@@ -50,11 +50,8 @@ class KeyRing:
         self._by_kid = {key.kid: key.verifying if isinstance(key, SigningKey) else key for key in configured}
 
     async def open(self) -> None:
-        """Read the ring, and see that there is a key to sign with.
-
-        Raises:
-            ConfigurationError: the ring cannot be read with these secrets.
-        """
+        """Read the ring, and see that there is a key to sign with. Raises ConfigurationError: the ring cannot be read
+        with these secrets."""
         if not self._configured:
             await self._change(lambda ring: ring.ensure(self._algorithm, self._clock()))
 
@@ -62,6 +59,11 @@ class KeyRing:
     def signs(self) -> bool:
         """Whether tokens can be issued here; with public keys alone they can only be verified."""
         return not self._configured or newest_signing(self._configured) is not None
+
+    @property
+    def small(self) -> list[str]:
+        """The names of the configured RSA keys that are shorter than those that we make."""
+        return [key.kid for key in self._configured if is_small(key)]
 
     def find(self, kid: str) -> VerifyingKey | None:
         """The key of this name, as far as this process knows."""
@@ -77,11 +79,7 @@ class KeyRing:
             await self._read()
 
     async def signing_key(self) -> SigningKey:
-        """The key to sign with now, as the store has it.
-
-        Raises:
-            ConfigurationError: only public keys are configured.
-        """
+        """The key to sign with now, as the store has it. Raises ConfigurationError: only public keys are configured."""
         if self._configured:
             key = newest_signing(self._configured)
             if key is None:
@@ -112,10 +110,7 @@ class KeyRing:
 
     async def rotate(self) -> SigningKey:
         """Make a new key for all processes to sign with. The old ones verify until the last token they signed is over.
-
-        Raises:
-            ConfigurationError: the keys are configured, so they are rotated there.
-        """
+        Raises ConfigurationError: the keys are configured, so they are rotated there."""
         if self._configured:
             raise ConfigurationError("the keys are those of ASGI_AUTH_JWT_KEY: put a new one in front there")
         await self._change(lambda ring: ring.rotate(self._algorithm, self._clock(), self._token_lifetime))

@@ -64,11 +64,8 @@ class SigningKey:
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> SigningKey:
-        """Check a private JWK and prepare it. Without a `kid` it gets the one that `kid_for` gives.
-
-        Raises:
-            InvalidKey: as `VerifyingKey.from_jwk`; no private half, or one that does not fit the public one.
-        """
+        """Check a private JWK and prepare it. Without a `kid` it gets the one that `kid_for` gives. Raises InvalidKey:
+        as `VerifyingKey.from_jwk`; no private half, or one that does not fit the public one."""
         verifying = VerifyingKey.from_jwk(jwk, own=True)
         if not is_private(jwk):
             raise InvalidKey("this key has no private half, so it can't sign")
@@ -97,6 +94,12 @@ def is_private(jwk: Mapping[str, Any]) -> bool:
     return isinstance(kty, str) and kty in _PRIVATE and _PRIVATE[kty][0] in jwk
 
 
+def is_small(key: SigningKey | VerifyingKey) -> bool:
+    """Whether this is an RSA key of less bits than those that we make: good by RFC 7518, but not for long."""
+    public = key.public or {}
+    return "n" in public and len(octets(public, "n")) * 8 < RSA_BITS
+
+
 def kid_for(jwk: Mapping[str, Any]) -> str:
     """A name for a key that is the same wherever it is made: the thumbprint of RFC 7638.
 
@@ -112,10 +115,7 @@ def kid_for(jwk: Mapping[str, Any]) -> str:
 
 def generate(algorithm: str) -> dict[str, Any]:
     """Make a key for this algorithm: a private JWK with `alg`, `use` and `kid`. RSA takes up to a second of one core.
-
-    Raises:
-        ConfigurationError: no such algorithm.
-    """
+    Raises ConfigurationError: no such algorithm."""
     kind = _known(algorithm)
     key: Any
     if kind.kty == "oct":

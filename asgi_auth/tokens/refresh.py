@@ -25,6 +25,9 @@ class RefreshToken(NamedTuple):
     generation: int
     secret: str
 
+    def __repr__(self) -> str:
+        return f"<RefreshToken {self.generation} of session {self.sid}>"
+
 
 class RefreshCodec:
     """Signs and reads refresh tokens.

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.http.strict import strict_json
-from asgi_auth.tokens.jose import InvalidKey, decode_base64url, encode_base64url, is_kid
+from asgi_auth.tokens.jose import decode_base64url, encode_base64url, is_kid
 from asgi_auth.tokens.keys import SigningKey, generate
 
 VERSION = 1
@@ -68,12 +68,11 @@ class Ring:
                     "The key ring in the store was written by another version of asgi-auth: run that one, or a newer"
                 )
             read = [_read(entry, ciphers) for entry in document["keys"]]
+            if len({key.key.kid for key, _ in read}) < len(read):
+                raise ValueError
         except (ValueError, KeyError, TypeError):
             raise ConfigurationError(_DAMAGED) from None
-        keys = tuple(key for key, _ in read)
-        if len({key.key.kid for key in keys}) < len(keys):
-            raise ConfigurationError(_DAMAGED)
-        return cls(keys, not all(fresh for _, fresh in read))
+        return cls(tuple(key for key, _ in read), not all(fresh for _, fresh in read))
 
     def dump(self, secrets: Sequence[str | bytes]) -> str:
         """The text for the store. Private keys are sealed under the first secret; without one they lie in the clear."""
@@ -87,7 +86,7 @@ class Ring:
 
     def living(self, now: float) -> list[SigningKey]:
         """The keys by which tokens are verified, newest first: what is current, and what was until a short time ago."""
-        return [k.key for k in self.keys if k.until is None or k.until > now]
+        return [k.key for k in self.prune(now).keys]
 
     def ensure(self, algorithm: str, now: float) -> Ring:
         """See that there is a current key of this algorithm. Keys of other algorithms stay as they are."""
@@ -127,7 +126,7 @@ def _write(key: RingKey, cipher: AESGCM | None) -> dict[str, Any]:
 
 
 def _read(entry: Mapping[str, Any], ciphers: Sequence[AESGCM]) -> tuple[RingKey, bool]:
-    """A key, and whether it lies in the store as `dump` would write it now."""
+    """A key, and whether it lies in the store as `dump` would write it now. What is wrong with it is a ValueError."""
     if not is_kid(entry["kid"]):
         raise ValueError
     if "key" in entry:
@@ -135,15 +134,12 @@ def _read(entry: Mapping[str, Any], ciphers: Sequence[AESGCM]) -> tuple[RingKey,
     else:
         sealed = decode_base64url(str(entry["sealed"]).encode("ascii"))
         jwk, fresh = _unseal(sealed, entry["kid"].encode("utf-8"), ciphers)
-    try:
-        key = SigningKey.from_jwk(jwk)
-    except InvalidKey:
-        raise ConfigurationError(_DAMAGED) from None
+    key = SigningKey.from_jwk(jwk)
     created_at, until = entry["created_at"], entry["until"]
     times = type(created_at) in (int, float) and (until is None or type(until) in (int, float))
     # The key itself says what it is for; an entry that says otherwise was tampered with.
     if (key.kid, key.algorithm) != (entry["kid"], entry["algorithm"]) or not times:
-        raise ConfigurationError(_DAMAGED)
+        raise ValueError
     return RingKey(key, created_at, until), fresh
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 import redis
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from asgi_auth import Settings
 from asgi_auth.startup import risks
@@ -176,6 +178,15 @@ def test_what_the_store_warns_of_is_a_risk(cli, redis_url):
         done = cli("check", "--strict", store=redis_url, **SAFE)
     assert done.code == 1
     assert "volatile-lru" in done.out
+
+
+@pytest.mark.parametrize(("bits", "risky"), [(2048, True), (3072, False)])
+def test_an_rsa_key_shorter_than_those_we_make_is_a_risk(cli, bits, risky):
+    key = rsa.generate_private_key(65537, bits)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    done = cli("check", "--strict", jwt_algorithm="RS256", jwt_key=pem, **SAFE)
+    assert done.code == risky
+    assert ("has less than 3072 bits" in done.out) is risky
 
 
 # What cannot be used

@@ -237,7 +237,7 @@ async def test_busy_hashing_is_429_and_counts_for_nothing(houses: Any, clock: An
     store = open_store("memory://", timeout=5.0, clock=clock)
     busy = hasher(workers=1, queue=0)
     house = await houses(store=store, directory=StoreDirectory(store, busy), login_rate="1/minute")
-    with busy._place():
+    with busy._places:
         for _ in range(4):
             answer = await house.client.post("/auth/login", json=ALICE)
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")

@@ -348,6 +348,20 @@ async def test_a_user_who_left_the_directory_cannot_refresh_and_is_logged_out(ho
     assert await house.auth.sessions("alice") == []
 
 
+async def test_a_directory_that_says_the_same_again_leaves_access_tokens_alone(houses: Any, tmp_path: Any) -> None:
+    async def verify(username: str, password: str) -> User | None:
+        return User(username, scopes=frozenset({"read"}))
+
+    async def by_id(user_id: str) -> User | None:
+        return User(user_id, scopes=frozenset({"read"}))
+
+    url = f"sqlite:///{tmp_path / 'x.sqlite3'}"
+    house = await houses(store_url=url, directory=CallableDirectory(verify, by_id), users=False, user_refresh="5m")
+    token = (await house.tokens())["access_token"]
+    house.clock.advance(301)
+    assert (await house.get("/private", token)).status_code == 200
+
+
 async def test_refresh_and_revoke_at_once_leave_nothing_alive(either: House) -> None:
     """Refresh and revoke are one order: nothing is born after its session's end."""
     for _ in range(20):

@@ -245,6 +245,19 @@ async def test_every_way_in_raises_login_and_names_its_amr(house: House, events:
         assert created["amr"] == amr
 
 
+async def test_a_new_password_tells_of_each_session_that_it_ends(house: House, events: Events) -> None:
+    await house.tokens()
+    [other] = await house.auth.sessions("alice")
+    await house.login()
+    new = "quite another password"
+    body = {"current_password": PASSWORDS["alice"], "new_password": new}
+    assert (await house.client.post("/auth/password", json=body)).status_code == 204
+    ended = [one for one in events() if one["event"] == "session_expired:alice,password"]
+    assert [one["sid"] for one in ended] == [other.id]
+    await house.auth.set_password("alice", new + "!")
+    assert len([one for one in events() if one["event"] == "session_expired:alice,password"]) == 2
+
+
 async def test_a_login_after_failures_says_how_many(house: House, events: Events) -> None:
     for _ in range(3):
         await house.client.post("/auth/login", json=WRONG)

@@ -1,0 +1,139 @@
+"""A configuration and its parts: made without touching anything, opened once by whoever comes first."""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import cached_property
+
+from asgi_auth import audit
+from asgi_auth.clock import Clock, wall_clock
+from asgi_auth.directory import Directory
+from asgi_auth.errors import AuthError, ConfigurationError
+from asgi_auth.model import UserRow, scope_text
+from asgi_auth.parts import Foundation, Parts, complete, found
+from asgi_auth.sessions.cookies import name_pattern
+from asgi_auth.settings import Settings
+from asgi_auth.startup import announce
+from asgi_auth.stores import Store
+
+
+class Runtime:
+    """What every request of one application needs to know; see `Auth`, which is one with verbs."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        directory: Directory | None = None,
+        store: Store | None = None,
+        clock: Clock = wall_clock,
+    ) -> None:
+        self.problem: ConfigurationError | None = None
+        """What is wrong with the configuration, as far as it is known."""
+        self._settings = settings
+        if settings is None:
+            try:
+                self._settings = Settings()
+            except ConfigurationError as error:
+                self.problem = error
+        self.clock = clock
+        self.silent = False
+        """Whether the store gave no answer when it was last asked."""
+        self._given = directory
+        self._given_store = store
+        self._making = threading.Lock()
+        self._base: Foundation | None = None
+        self._parts: Parts | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Raises:
+        ConfigurationError: the environment is wrong.
+        """
+        if self._settings is None:
+            raise self.problem or ConfigurationError("there are no settings")
+        return self._settings
+
+    @cached_property
+    def cookie_hint(self) -> re.Pattern[bytes]:
+        """Found in every `Cookie` header with a cookie of ours, as far as is known before the store has answered."""
+        return name_pattern(self.settings.session_cookie)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store has answered once."""
+        return self._parts is not None
+
+    @property
+    def parts(self) -> Parts:
+        """The parts, once they are open.
+
+        Raises:
+            AuthError: they are not.
+        """
+        if self._parts is None:
+            raise AuthError("the store is not open yet: await auth.opened()")
+        return self._parts
+
+    async def opened(self) -> Parts:
+        """The parts; opens the store if nobody has yet.
+
+        Raises:
+            ConfigurationError: the configuration is wrong, now and for good.
+            StoreUnavailable: the store gives no answer; it may, later.
+        """
+        if self._parts is not None:
+            return self._parts
+        if self.problem is not None:
+            raise self.problem
+        try:
+            with self._making:
+                self._base = self._base or self._found()
+            parts = await complete(self._base)
+        except ConfigurationError as error:
+            self.problem = error
+            raise
+        if self._parts is None:
+            self._parts = parts
+            announce(parts)
+        return self._parts
+
+    async def aclose(self) -> None:
+        """Close what the running event loop opened. A later call opens it again."""
+        if self._base is not None:
+            if self._parts is not None:
+                self._base.audit.record(audit.SHUTDOWN)
+            self._base.audit.flush()
+            await self._base.store.aclose()
+
+    async def ready(self) -> None:
+        """Return if the store answers. For health checks.
+
+        Raises:
+            StoreUnavailable: it does not.
+            ConfigurationError: it never will.
+        """
+        parts = await self.opened()
+        await parts.store.keys()
+
+    def _found(self) -> Foundation:
+        return found(
+            self.settings,
+            clock=self.clock,
+            directory=self._given,
+            store=self._given_store,
+            on_change=self._changed,
+        )
+
+    def _changed(self, before: UserRow | None, after: UserRow) -> None:
+        """Log what `Users` changed."""
+        if self._base is None:
+            return
+        record = self._base.audit.record
+        if before is None:
+            record(audit.USER_CREATED, None, after.id)
+        elif before.scopes != after.scopes:
+            record(audit.RIGHTS_CHANGED, after.id, scope_text(before.scopes), scope_text(after.scopes))
+        else:
+            record(audit.USER_UPDATED, None, after.id)
