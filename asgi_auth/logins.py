@@ -176,7 +176,7 @@ class Logins:
             record(audit.USED_AFTER_END, owner, request=facts(context), sid=sid, backend="jwt")
 
     async def log_out(self, context: Context) -> None:
-        """End the session of this request, in either mode, and clear the cookies that came, unless another one has taken
+        """End the session of this request, in either mode, and clear the cookies that came, unless others have taken
         their place. For nobody too."""
         context.must_be_early()
         store, identity, presented = self._parts.store, context.identity, context.presented

@@ -213,7 +213,7 @@ BAD_HEADERS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("head", BAD_HEADERS, ids=lambda head: repr(head)[:50])
+@pytest.mark.parametrize("head", BAD_HEADERS, ids=lambda head: repr(head).replace(KEY.kid, "kid")[:50])
 def test_headers_that_break_a_rule_are_refused(head: Any) -> None:
     with pytest.raises(InvalidToken):
         verify_jws(sign(KEY, head if isinstance(head, bytes) else json.dumps(head).encode()), public_jwk("ES256"))
