@@ -246,7 +246,7 @@ class _StandardError(logging.Handler):
 
 
 def _event(name: str, params: tuple[str | int | None, ...]) -> str:
-    return ":".join([name, *([",".join(_param(value) for value in params)] if params else ())])
+    return f"{name}:{','.join(map(_param, params))}" if params else name
 
 
 def _param(value: str | int | None) -> str:

@@ -237,8 +237,8 @@ class CallableDirectory:
 
 
 def load_directory(spec: str) -> CallableDirectory:
-    """The directory that `module:name` names: an async function, or an object with `verify` and maybe `by_id`. Raises
-    ConfigurationError: what is wrong with it, and what it should be."""
+    """The directory that `module:name` names: an async function, or an object with `verify` and maybe `by_id`.
+    Raises ConfigurationError: what is wrong with it, and what it should be."""
     module_name, _, path = spec.partition(":")
     if not (module_name and path):
         raise ConfigurationError(f"ASGI_AUTH_USERS: {spec!r} is not of the form module:name, like myapp.users:login")

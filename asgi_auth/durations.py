@@ -20,8 +20,8 @@ _RATE = re.compile(r"([0-9]{1,9})/(\S+)")
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a number of seconds, a text like `90`, `0.5s`, `15m`, `12h`, `30d`, or a `timedelta`. Raises
-    ValueError: it is none of these, negative, or longer than ten years."""
+    """Seconds of a number of seconds, a text like `90`, `0.5s`, `15m`, `12h`, `30d`, or a `timedelta`.
+    Raises ValueError: it is none of these, negative, or longer than ten years."""
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):

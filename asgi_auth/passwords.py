@@ -86,8 +86,7 @@ def check_password(
 
 
 def read_blocklist(path: str | Path) -> frozenset[str]:
-    """The operator's list of common passwords: a UTF-8 file, one a line. Raises ConfigurationError: it cannot be
-    read."""
+    """The operator's common passwords: a file in UTF-8, one a line. Raises ConfigurationError: it cannot be read."""
     try:
         lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

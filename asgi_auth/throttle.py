@@ -102,13 +102,12 @@ class LoginThrottle:
         await self._store.unhit(ticket.keys, ())
 
     async def anonymous_creation(self, address: str) -> None:
-        """Count a session made for a visitor: 60 a minute for each address. Raises TooManyRequests: with
-        `retry_after`."""
+        """Count a session made for a visitor: 60 a minute for each address. Raises TooManyRequests."""
         await self._count("visitor", address, VISITORS_A_MINUTE)
 
     async def introspection(self, caller: str) -> None:
         """Count a question about a token that is none, so that nobody guesses tokens here (RFC 7662 §4): 600 a minute.
-        Raises TooManyRequests: with `retry_after`."""
+        Raises TooManyRequests."""
         await self._count("introspection", caller, MISSES_A_MINUTE)
 
     async def _count(self, kind: str, who: str, a_minute: int) -> None:

@@ -24,7 +24,7 @@ logger = logging.getLogger("asgi_auth")
 
 
 class Users:
-    """The users' rows, and the directory that they follow. Verbs on a user raise `UnknownUser` if there is none of the id.
+    """The users' rows, and the directory that they follow. Verbs on an id raise `UnknownUser` if there is none of it.
 
     Args:
         user_refresh: after how many seconds a directory with `by_id` is asked again about a user in use; 0: never.

@@ -562,10 +562,12 @@ def test_hostile_headers_and_cookies_are_answered_and_open_nothing(
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=st.one_of(st.binary(max_size=60), st.sampled_from([b"{", b"[]", b'{"username":1}', b"a=b&a=c", b"\xff"])),
-       kind=st.sampled_from([b"application/json", b"application/x-www-form-urlencoded", b"text/plain", b"", b"a/b;c=d"]),
-       path=st.sampled_from(["/auth/login", "/auth/token", "/auth/revoke", "/auth/introspect", "/auth/password"]),
-       query=st.binary(max_size=20))  # fmt: skip
+@given(
+    body=st.one_of(st.binary(max_size=60), st.sampled_from([b"{", b"[]", b'{"username":1}', b"a=b&a=c", b"\xff"])),
+    kind=st.sampled_from([b"application/json", b"application/x-www-form-urlencoded", b"text/plain", b"", b"a/b;c=d"]),
+    path=st.sampled_from(["/auth/login", "/auth/token", "/auth/revoke", "/auth/introspect", "/auth/password"]),
+    query=st.binary(max_size=20),
+)
 def test_hostile_bodies_are_refused_and_never_raise(
     open_auth: Auth, body: bytes, kind: bytes, path: str, query: bytes
 ) -> None:

@@ -75,8 +75,8 @@ def text(body: dict[str, object], name: str, *, required: Literal[True]) -> str:
 @overload
 def text(body: dict[str, object], name: str, *, required: bool = False) -> str | None: ...
 def text(body: dict[str, object], name: str, *, required: bool = False) -> str | None:
-    """A member that is a text; None if it is absent or empty. Raises InvalidRequest: it is no text, holds NUL, or is
-    required and absent or empty. Names the member."""
+    """A member that is a text; None if it is absent or empty.
+    Raises InvalidRequest, which names it: it is no text, holds NUL, or is required and absent or empty."""
     value = body.get(name, "")
     if not isinstance(value, str) or "\0" in value:
         raise InvalidRequest(f"{name} must be a text")
@@ -87,7 +87,7 @@ def text(body: dict[str, object], name: str, *, required: bool = False) -> str |
 
 def flag(body: dict[str, object], name: str) -> bool:
     """A member that is a JSON boolean, in a form `true`, `on`, `1` or `false`, `off`, `0`; False if it is absent.
-    Raises InvalidRequest: it is anything else. Names the member."""
+    Raises InvalidRequest, which names it: it is anything else."""
     value = body.get(name, False)
     if isinstance(body, Form) and isinstance(value, str):
         value = _FORM_FLAGS.get(value)

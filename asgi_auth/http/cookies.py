@@ -31,8 +31,8 @@ class CookieSpec:
 
 
 class SetCookie:
-    """Writes the `Set-Cookie` values of one cookie; what never changes is made once. Raises ValueError: every browser
-    would drop this cookie (`check`)."""
+    """Writes the `Set-Cookie` values of one cookie; what never changes is made once.
+    Raises ValueError: every browser would drop this cookie (`check`)."""
 
     __slots__ = ("_attributes", "_clear", "spec")
 
@@ -58,9 +58,7 @@ class SetCookie:
             ValueError: the value has other characters, or is too long for browsers.
         """
         if not _VALUE.fullmatch(value):
-            raise ValueError(
-                "a cookie's value is of ASCII other than space, control characters, comma, ; \\ and the quote"
-            )
+            raise ValueError("a cookie's value is of ASCII without space, control characters, comma, ; \\ and quotes")
         if len(self.spec.name) + len(value) > MAX_SIZE:
             raise ValueError(f"name and value of a cookie have at most {MAX_SIZE} bytes")
         lifetime = "" if max_age is None else _lifetime(max_age, now)

@@ -43,8 +43,7 @@ class Proxies:
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> Proxies:
-        """Read addresses (`10.0.0.1`), networks (`10.0.0.0/8`) and `unix`. Raises ValueError: one is none of these;
-        says which."""
+        """Read addresses (`10.0.0.1`), networks (`10.0.0.0/8`) and `unix`. Raises ValueError: names what is none."""
         networks: list[IPv4Network | IPv6Network] = []
         unix = False
         for entry in entries:

@@ -128,6 +128,27 @@ class Windows(NamedTuple):
     redelivery: float
 
 
+class Exchange(NamedTuple):
+    """A refresh token to be used up, whose signature was verified.
+
+    Attributes:
+        generation, digest: the token's number, and its secret's SHA-256 (hex).
+        client_id, scope: who presents it, and the `scope` parameter.
+        revision: the user's, as it was when the user was found fit.
+        nonce, next_digest: of the successor, should one be made.
+    """
+
+    sid: str
+    generation: int
+    digest: str
+    client_id: str
+    scope: str
+    revision: int
+    nonce: str
+    next_digest: str
+    windows: Windows
+
+
 class Exchanged(NamedTuple):
     """What became of a refresh token. `loaded` is the session afterwards for `made` and `repeated`, else None."""
 
@@ -282,20 +303,8 @@ class Store(Protocol):
         """The user's living sessions in both modes, the latest first."""
         ...
 
-    async def exchange(
-        self,
-        sid: str,
-        *,
-        generation: int,
-        digest: str,
-        client_id: str,
-        scope: str,
-        revision: int,
-        nonce: str,
-        next_digest: str,
-        windows: Windows,
-    ) -> Exchanged:
-        """Use up a refresh token whose signature was verified. Of any number at once, one is `made`.
+    async def exchange(self, asked: Exchange) -> Exchanged:
+        """Use up a refresh token. Of any number at once, one is `made`.
 
         In this order:
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from asgi_auth.clock import Clock
-from asgi_auth.model import Event, Record, UserRow
+from asgi_auth.model import Event, Reason, Record, UserRow
 from asgi_auth.stores import FEED_LENGTH, Entry, Revocation, rules
 from asgi_auth.stores.local import LocalStore
-from asgi_auth.stores.rows import Account, Rows
+from asgi_auth.stores.rows import Rows
 from asgi_auth.stores.rules import Counter, Tombstone, Turn
 
 T = TypeVar("T")
@@ -25,13 +25,23 @@ T = TypeVar("T")
 _SWEPT_AT_ONCE = 20
 
 
+class _Account(NamedTuple):
+    """A user's row; its name's compared form; until when its tokens live, and those made under a lower revision."""
+
+    row: UserRow
+    name_key: str | None = None
+    tokens_until: float = 0.0
+    killed_until: float = 0.0
+
+
 class _MemoryRows:
-    """`verbs.Rows` in dicts."""
+    """`Rows` in dicts."""
 
     def __init__(self) -> None:
+        self.now = 0.0
         self._sessions: dict[str, Record | Tombstone] = {}
         self._of_user: dict[str, set[str]] = {}
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, _Account] = {}
         self._names: dict[str, str] = {}
         self._turns: list[Turn] = []
         self._counters: dict[str, Counter] = {}
@@ -56,37 +66,17 @@ class _MemoryRows:
         self._sessions[record.sid] = record
 
     def bury(self, tombstone: Tombstone) -> None:
-        before = self._sessions.get(tombstone.sid)
-        if before is not None:
-            self._leave_user(before)
+        self._forget(tombstone.sid)
         self._sessions[tombstone.sid] = tombstone
         heappush(self._due, (tombstone.until, "session", tombstone.sid))
 
-    def _leave_user(self, session: Record | Tombstone) -> None:
-        theirs = self._of_user.get(session.user_id, set()) if session.user_id is not None else set()
-        theirs.discard(session.sid)
-        if not theirs and session.user_id is not None:
-            self._of_user.pop(session.user_id, None)
-
-    def account(self, user_id: str) -> Account | None:
-        return self._accounts.get(user_id)
-
-    def account_by_name(self, name_key: str) -> Account | None:
-        user_id = self._names.get(name_key)
-        return self._accounts[user_id] if user_id is not None else None
-
-    def put_account(self, account: Account) -> None:
-        before = self._accounts.get(account.row.id)
-        if before is not None and before.name_key is not None:
-            del self._names[before.name_key]
-        if account.name_key is not None:
-            self._names[account.name_key] = account.row.id
-        self._accounts[account.row.id] = account
-
-    def users(self, after: str, limit: int) -> list[UserRow]:
-        ids = sorted(user_id for user_id in self._accounts if user_id > after)
-        rows = (self._accounts[user_id].row for user_id in ids)
-        return list(islice((row for row in rows if not row.deleted), limit))
+    def _forget(self, sid: str) -> None:
+        session = self._sessions.pop(sid, None)
+        if session is not None and session.user_id in self._of_user:
+            theirs = self._of_user[session.user_id]
+            theirs.discard(sid)
+            if not theirs:
+                del self._of_user[session.user_id]
 
     def era(self) -> int:
         return len(self._turns)
@@ -94,19 +84,43 @@ class _MemoryRows:
     def turn(self, era: int) -> Turn | None:
         return self._turns[era] if era < len(self._turns) else None
 
-    def end_era(self, era: int, turn: Turn) -> None:
-        self._turns.append(turn)
+    def end_era(self, reason: Reason) -> None:
+        self._turns.append(Turn(reason, self.now))
 
-    def counter(self, key: str) -> Counter | None:
-        return self._counters.get(key)
+    def user(self, user_id: str) -> UserRow | None:
+        account = self._accounts.get(user_id)
+        return account.row if account is not None else None
 
-    def put_counter(self, key: str, counter: Counter | None) -> None:
-        if counter is None:
-            self._counters.pop(key, None)
-            return
-        if key not in self._counters:
-            heappush(self._due, (counter.until, "counter", key))
-        self._counters[key] = counter
+    def user_by_name(self, name_key: str) -> UserRow | None:
+        return self.user(self._names.get(name_key, ""))
+
+    def users(self, after: str, limit: int) -> list[UserRow]:
+        ids = sorted(user_id for user_id in self._accounts if user_id > after)
+        rows = (self._accounts[user_id].row for user_id in ids)
+        return list(islice((row for row in rows if not row.deleted), limit))
+
+    def put_user(self, row: UserRow, name_key: str | None) -> None:
+        before = self._accounts.get(row.id) or _Account(UserRow(row.id))
+        if name_key is None and row.name is not None:
+            name_key = before.name_key
+        if before.name_key is not None:
+            del self._names[before.name_key]
+        if name_key is not None:
+            self._names[name_key] = row.id
+        killed_until = before.tokens_until if row.revision > before.row.revision else before.killed_until
+        self._accounts[row.id] = _Account(row, name_key, before.tokens_until, killed_until)
+
+    def tokens_live(self, user_id: str, until: float) -> None:
+        account = self._accounts[user_id]
+        self._accounts[user_id] = account._replace(tokens_until=max(account.tokens_until, until))
+
+    def counters(self, keys: Iterable[str]) -> dict[str, Counter]:
+        return {key: self._counters[key] for key in keys if key in self._counters}
+
+    def put_counters(self, counters: Mapping[str, Counter]) -> None:
+        for key in counters.keys() - self._counters.keys():
+            heappush(self._due, (counters[key].until, "counter", key))
+        self._counters.update(counters)
 
     def value(self, name: str) -> str | None:
         return self._values.get(name)
@@ -114,51 +128,37 @@ class _MemoryRows:
     def put_value(self, name: str, value: str) -> None:
         self._values[name] = value
 
-    def emit(self, event: Event) -> None:
+    def emit(self, kind: Any, **values: Any) -> None:
         self._last_event += 1
-        self._feed.append(Entry(str(self._last_event), secrets.token_hex(8), event))
+        self._feed.append(Entry(str(self._last_event), secrets.token_hex(8), Event(kind, values)))
 
     def events(self, after: str, limit: int) -> list[Entry]:
         first = int(self._feed[0].id) if self._feed else 0
         start = max(0, int(after or 0) + 1 - first)
         return list(islice(self._feed, start, start + limit))
 
-    def revocations(self, after: str, limit: int, now: float) -> list[Revocation]:
+    def revocations(self, after: str, limit: int) -> list[Revocation]:
         found = [
-            Revocation("sid", session.sid, 0, session.tokens_until)
-            for session in self._sessions.values()
-            if isinstance(session, Tombstone) and session.tokens_until > now
+            *(Revocation("sid", s.sid, 0, s.tokens_until) for s in self._sessions.values() if isinstance(s, Tombstone)),
+            *(Revocation("user", a.row.id, a.row.revision, a.killed_until) for a in self._accounts.values()),
         ]
-        found += [
-            Revocation("user", account.row.id, account.row.revision, account.killed_until)
-            for account in self._accounts.values()
-            if account.killed_until > now
-        ]
-        later = [revocation for revocation in found if f"{revocation.kind}:{revocation.key}" > after]
-        return sorted(later)[:limit]
+        return sorted(one for one in found if one.until > self.now and f"{one.kind}:{one.key}" > after)[:limit]
 
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         for _ in range(_SWEPT_AT_ONCE):
-            if not self._due or self._due[0][0] > now:
+            if not self._due or self._due[0][0] > self.now:
                 return
             _, kind, key = heappop(self._due)
-            over_at = self._over_at(kind, key)
-            if over_at is None:
+            found = self._counters.get(key) if kind == "counter" else self._sessions.get(key)
+            if found is None:
                 continue
-            if over_at > now:
+            over_at = rules.forget_at(found) if isinstance(found, Record) else found.until
+            if over_at > self.now:
                 heappush(self._due, (over_at, kind, key))
             elif kind == "counter":
                 del self._counters[key]
             else:
-                self._leave_user(self._sessions.pop(key))
-
-    def _over_at(self, kind: Literal["session", "counter"], key: str) -> float | None:
-        """When this is over by what is known now; None: it is no more."""
-        if kind == "counter":
-            counter = self._counters.get(key)
-            return counter.until if counter is not None else None
-        session = self._sessions.get(key)
-        return rules.forget_at(session) if isinstance(session, Record) else session.until if session else None
+                self._forget(key)
 
 
 class MemoryStore(LocalStore):
@@ -179,10 +179,10 @@ class MemoryStore(LocalStore):
     async def aclose(self) -> None:
         """Nothing to do: what it keeps belongs to no event loop."""
 
-    async def _read(self, verb: Callable[[Rows, float], T], *, many: bool = False) -> T:
+    async def _read(self, verb: Callable[[Rows], T], *, many: bool = False) -> T:
         with self._lock:
-            return verb(self._rows, self._now())
+            self._rows.now = self._now()
+            return verb(self._rows)
 
-    async def _write(self, verb: Callable[[Rows, float], T], *, durable: bool) -> T:
-        with self._lock:
-            return verb(self._rows, self._now())
+    async def _write(self, verb: Callable[[Rows], T], *, durable: bool = False) -> T:
+        return await self._read(verb)

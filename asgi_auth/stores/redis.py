@@ -7,18 +7,18 @@ stands in `lua/common.lua`; how the server is reached in `redis_client`.
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
-from asgi_auth.model import Reason, UserRow
+from asgi_auth.model import Event, Reason, UserRow
 from asgi_auth.stores import (
     Created,
     Ended,
     Entry,
+    Exchange,
     Exchanged,
     Hit,
     Keep,
@@ -27,15 +27,15 @@ from asgi_auth.stores import (
     NewSession,
     Presented,
     Revocation,
-    Windows,
-    redis_values,
+    codec,
+    rules,
 )
-from asgi_auth.stores.redis_client import RedisClient, misconfiguration, parse_address, parse_info
-from asgi_auth.stores.redis_values import Broken, raw, raws, text
+from asgi_auth.stores.codec import Broken
+from asgi_auth.stores.redis_client import RedisClient, Value, check_server, misconfiguration, parse_info
 
 SCHEMA = "1"
 
-_log = logging.getLogger("asgi_auth")
+_NOBODY = Presented("", "")
 
 
 class RedisStore:
@@ -53,17 +53,17 @@ class RedisStore:
     durable = True
 
     def __init__(self, url: str, *, timeout: float = 2.0, clock: Clock | None = None) -> None:
-        address = parse_address(url)
         self.clock = clock
+        self._client = RedisClient(url, timeout=timeout)
         # One server has one partition, whatever a sid begins with. A cluster takes the two digits from there, and all
         # keys of a user have the same tag.
-        self._tag = raw(f"{address.prefix}{{00}}:")
-        self._client = RedisClient(address.url, timeout=timeout)
+        self._tag = f"{self._client.prefix}{{00}}:"
 
     async def open(self) -> None:
         try:
             info, config = await self._client.call([("INFO",), ("CONFIG", "GET", "maxmemory*")])
-            self._check(parse_info(info), config)
+            check_server(parse_info(info), config)
+            self._client.saw(parse_info(info))
             await self._client.load()
             schema = await self.once("schema", SCHEMA)
         except StoreUnavailable as error:
@@ -77,68 +77,36 @@ class RedisStore:
                 f"has {SCHEMA!r}): upgrade, or choose another ?prefix="
             )
 
-    def _check(self, info: Mapping[str, str], config: Any) -> None:
-        """Hold the server against what a store needs."""
-        version = info.get("redis_version", "")
-        if version and "valkey_version" not in info and int(version.partition(".")[0]) < 7:
-            raise ConfigurationError(f"ASGI_AUTH_STORE: this is Redis {version}; 7.0 or later, or Valkey, is needed")
-        mode = info.get("redis_mode", info.get("server_mode", "standalone"))
-        if mode != "standalone":
-            raise ConfigurationError(f"ASGI_AUTH_STORE: this server runs as {mode}; name a single server")
-        if info.get("role", "master") != "master":
-            raise StoreUnavailable("this Redis is a replica")
-        if not info:
-            _log.warning("this user of Redis may not ask INFO, so changes wait for no replica")
-        self._client.saw(dict(info))
-
-        if not info and isinstance(config, list):
-            items = [text(item) for item in config]
-            info = {name.replace("-", "_"): value for name, value in zip(items[::2], items[1::2], strict=True)}
-        policy, limit = info.get("maxmemory_policy"), info.get("maxmemory")
-        if policy is None or limit is None:
-            _log.warning("this Redis does not tell its maxmemory-policy: make sure that it is noeviction")
-        elif limit != "0" and policy.startswith("allkeys-"):
-            raise ConfigurationError(
-                f"ASGI_AUTH_STORE: this Redis evicts keys that must not vanish, revocations too: set maxmemory-policy "
-                f"to noeviction (it is {policy}), or use a server of its own"
-            )
-        elif limit != "0" and policy.startswith("volatile-"):
-            _log.warning("this Redis may evict living sessions (maxmemory-policy is %s): noeviction is better", policy)
-
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _run(self, name: str, *arguments: str | float | bool | None, keys: Sequence[str], change: bool) -> Any:
-        return await self._send(name, raws(*arguments), keys=keys, change=change)
-
-    async def _send(self, name: str, arguments: Sequence[bytes], *, keys: Sequence[str], change: bool) -> Any:
-        """Run a script on these keys; all may read the era, and those that change something write into the feed."""
-        clock = b"" if self.clock is None else raw(self.clock())
-        shared = ("era", "events", "dead", "dead:until") if change else ("era",)
-        common = [self._tag, clock, raw(secrets.token_hex(8))]
-        declared = [self._tag + raw(key) for key in (*keys, *shared)]
-        return await self._client.run(name, declared, [*common, *arguments], change=change)
+    async def _run(self, script: str, *arguments: Value, change: bool) -> Any:
+        """Run a script. `change`: it writes what must not be lost."""
+        clock = None if self.clock is None else self.clock()
+        arguments = (self._tag, clock, secrets.token_hex(8), *arguments)
+        return await self._client.run(script, f"{self._tag}era", arguments, change=change)
 
     async def once(self, name: str, default: str) -> str:
-        there = await self._client.one("SET", self._tag + raw(f"once:{name}"), raw(default), "NX", "GET")
-        return default if there is None else text(there)
+        there = await self._client.one("SET", f"{self._tag}once:{name}", default, "NX", "GET")
+        return default if there is None else str(there)
 
     async def keys(self) -> str | None:
-        ring = await self._client.one("GET", self._tag + b"keys")
-        return None if ring is None else text(ring)
+        ring: str | None = await self._client.one("GET", f"{self._tag}keys")
+        return ring
 
     async def put_keys(self, expected: str | None, ring: str) -> bool:
-        return bool(await self._run("put_keys", expected, ring, keys=["keys"], change=True))
+        return bool(await self._run("put_keys", expected, ring, change=True))
 
     async def load(self, sid: str) -> Loaded | Ended | None:
-        reply = await self._run("load", sid, keys=[f"s:{sid}"], change=False)
+        reply = await self._run("load", sid, change=False)
         if reply is None:
             return None
-        if reply[0] == b"ended":
-            return redis_values.ended(reply[1:])
+        kind, *rest = reply
+        if kind == "ended":
+            return _ended(rest)
         try:
-            if reply[0] == b"loaded":
-                return redis_values.loaded(sid, reply)
+            if kind == "loaded":
+                return _loaded(sid, reply)
         except Broken:
             pass
         return await self.end(sid, "broken") or await self.load(sid)
@@ -153,20 +121,17 @@ class RedisStore:
         limit: int = 0,
         evict: bool = True,
     ) -> Created | Literal["changed", "limit"]:
-        nobody = Presented("", "")
-        shown = [replaces or nobody, data_from or nobody]
-        token_lifetime, token_digest = (0.0, "") if new.grant is None else (new.grant.token_lifetime, new.grant.digest)
-        arguments = raws(new.sid, new.user_id, revision, limit, evict, *shown[0], *shown[1], new.idle, new.lifetime)
-        arguments += raws(token_lifetime, new.digest, token_digest, len(new.amr), *map(json.dumps, new.amr))
-        arguments += redis_values.session_fields(new)
-        keys = [f"s:{sid}" for sid in (new.sid, shown[0].sid, shown[1].sid) if sid]
-        if new.user_id is not None:
-            keys += [f"u:{new.user_id}", f"i:{new.user_id}"]
-        made, *ended = await self._send("create", arguments, keys=keys, change=True)
-        if made in (b"changed", b"limit"):
-            return "changed" if made == b"changed" else "limit"
+        stamp = revision if new.user_id is not None else 0
+        fields = codec.record_fields(rules.new_record(new, revision=stamp, era=0, data={}, now=0.0))
+        fields |= {f"d:{key}": value for key, value in new.data.items()}
+        shown = (*(replaces or _NOBODY), *(data_from or _NOBODY))
+        methods = [json.dumps(method) for method in new.amr]
+        arguments: tuple[Value, ...] = (new.sid, limit, evict, *shown, len(methods), *methods, *_flat(fields))
+        made, *ended = await self._run("create", *arguments, change=True)
+        if made in ("changed", "limit"):
+            return cast(Literal["changed", "limit"], made)
         try:
-            return Created(redis_values.loaded(new.sid, made), redis_values.ended_all(ended[0]))
+            return Created(_loaded(new.sid, made), tuple(map(_ended, *ended)))
         except Broken:  # a repetition, and somebody else wrote there meanwhile
             await self.end(new.sid, "broken")
             return "changed"
@@ -174,93 +139,72 @@ class RedisStore:
     async def write_data(
         self, sid: str, put: Mapping[str, str], delete: Collection[str], *, max_size: int
     ) -> int | Literal["gone", "too_large"]:
-        pairs = [item for key, value in put.items() for item in (f"d:{key}", value)]
         deleted = [f"d:{key}" for key in delete]
-        version = await self._run(
-            "write_data", sid, max_size, len(deleted), *deleted, *pairs, keys=[f"s:{sid}"], change=True
-        )
-        if isinstance(version, int):
-            return version
-        return "gone" if version == b"gone" else "too_large"
+        written = _flat({f"d:{key}": value for key, value in put.items()})
+        reply = await self._run("write_data", sid, max_size, len(deleted), *deleted, *written, change=True)
+        return cast('int | Literal["gone", "too_large"]', reply)
 
     async def touch(self, sids: Collection[str]) -> None:
-        await self._run("touch", *sids, keys=[f"s:{sid}" for sid in sids], change=False)
+        await self._run("touch", *sids, change=False)
 
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
-        return bool(await self._run("rotate", *presented, digest, grace, keys=[f"s:{presented.sid}"], change=True))
+        return bool(await self._run("rotate", *presented, digest, grace, change=True))
 
     async def end(self, sid: str, reason: Reason) -> Ended | None:
-        reply = await self._run("end", sid, reason, keys=[f"s:{sid}"], change=True)
-        return None if reply is None else redis_values.ended(reply)
+        reply = await self._run("end", sid, reason, change=True)
+        return None if reply is None else _ended(reply)
 
     async def end_user(
         self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
     ) -> tuple[Ended, ...] | None:
         disabled = None if disable is None else int(disable)
-        kept = keep or Keep("")
-        reply = await self._run(
-            "end_user", user_id, reason, *kept, disabled, keys=[*_of_user(user_id), *_of_kept(kept)], change=True
-        )
-        return None if reply is None else redis_values.ended_all(reply)
+        reply = await self._run("end_user", user_id, reason, *(keep or Keep("")), disabled, change=True)
+        return None if reply is None else tuple(map(_ended, reply))
 
     async def end_all(self, reason: Reason) -> None:
-        await self._run("end_all", reason, keys=[], change=True)
+        await self._run("end_all", reason, change=True)
 
     async def sessions(self, user_id: str) -> list[Loaded]:
-        now, user, found = await self._run("sessions", user_id, keys=_of_user(user_id), change=False)
+        now, user, found = await self._run("sessions", user_id, change=False)
         sessions = []
         for sid, flat in found:
             try:
-                sessions.append(redis_values.loaded(text(sid), (b"", now, flat, user)))
+                sessions.append(_loaded(sid, ("loaded", now, flat, user)))
             except Broken:
-                await self.end(text(sid), "broken")
+                await self.end(sid, "broken")
         return sorted(sessions, key=lambda loaded: (loaded.record.created_at, loaded.record.sid), reverse=True)
 
-    async def exchange(
-        self,
-        sid: str,
-        *,
-        generation: int,
-        digest: str,
-        client_id: str,
-        scope: str,
-        revision: int,
-        nonce: str,
-        next_digest: str,
-        windows: Windows,
-    ) -> Exchanged:
-        arguments = raws(sid, generation, digest, client_id, scope, revision, nonce, next_digest, *windows)
-        outcome, *rest = await self._send("exchange", arguments, keys=[f"s:{sid}"], change=True)
+    async def exchange(self, asked: Exchange) -> Exchanged:
+        arguments: tuple[Value, ...] = (*asked[:-1], *asked.windows)
+        outcome, *rest = await self._run("exchange", *arguments, change=True)
         if not rest:
-            return Exchanged(text(outcome))  # type: ignore[arg-type]
+            return Exchanged(outcome)
+        nonce, loaded = rest
         try:
-            return Exchanged(text(outcome), text(rest[0]), redis_values.loaded(sid, rest[1]))  # type: ignore[arg-type]
+            return Exchanged(outcome, nonce, _loaded(asked.sid, loaded))
         except Broken:
-            await self.end(sid, "broken")
+            await self.end(asked.sid, "broken")
             return Exchanged("ended")
 
     async def confirm(self, sid: str, generation: int) -> None:
-        await self._run("confirm", sid, generation, keys=[f"s:{sid}"], change=False)
+        await self._run("confirm", sid, generation, change=False)
 
     async def hit(self, limits: Sequence[Limit]) -> Hit:
-        arguments: list[bytes] = []
+        arguments: list[Value] = []
         for limit in limits:
-            waits = limit.waits or (None, None)
-            arguments += raws(limit.key, limit.allowed, limit.window, limit.unless, *waits)
-        keys = [f"h:{key}" for limit in limits for key in (limit.key, limit.unless) if key]
-        wait, counts = await self._send("hit", arguments, keys=keys, change=False)
+            arguments += limit.key, limit.allowed, limit.window, limit.unless, *(limit.waits or (None, None))
+        wait, counts = await self._run("hit", *arguments, change=False)
         return Hit(float(wait), tuple(counts))
 
     async def unhit(self, undo: Collection[str], clear: Collection[str]) -> None:
-        keys = [f"h:{key}" for key in (*undo, *clear)]
-        await self._run("unhit", len(undo), *undo, *clear, keys=keys, change=False)
+        await self._run("unhit", len(undo), *undo, *clear, change=False)
 
     async def user(self, user_id: str) -> UserRow | None:
-        return redis_values.user_row(user_id, await self._client.one("HGETALL", self._tag + raw(f"u:{user_id}")))
+        return _user(user_id, await self._client.one("HGETALL", f"{self._tag}u:{user_id}"))
 
     async def user_by_name(self, name_key: str) -> UserRow | None:
-        reply = await self._run("user_by_name", name_key, keys=[f"n:{name_key}"], change=False)
-        return None if reply is None else redis_values.user_row(text(reply[0]), reply[1])
+        reply = await self._run("user_by_name", name_key, change=False)
+        return None if reply is None else _user(*reply)
 
     async def save_user(
         self,
@@ -272,37 +216,76 @@ class RedisStore:
         ends: Reason | None = None,
         keep: Keep | None = None,
     ) -> int | Literal["changed", "taken"]:
-        kept = keep or Keep("")
-        arguments = raws(row.id, expected, bump, ends, *kept, name_key, row.name is not None)
-        arguments += redis_values.user_fields(row)
-        keys = [*_of_user(row.id), *_of_kept(kept), "users"] + ([f"n:{name_key}"] if name_key else [])
-        reply = await self._send("save_user", arguments, keys=keys, change=True)
-        if isinstance(reply, int):
-            return reply
-        return "changed" if reply == b"changed" else "taken"
+        asked = (row.id, expected, bump, ends, *(keep or Keep("")), name_key, row.name is not None)
+        reply = await self._run("save_user", *asked, *_flat(codec.user_fields(row)), change=True)
+        return cast('int | Literal["changed", "taken"]', reply)
 
     async def delete_user(self, user_id: str) -> tuple[Ended, ...] | None:
-        reply = await self._run("delete_user", user_id, keys=[*_of_user(user_id), "users"], change=True)
-        return None if reply is None else redis_values.ended_all(reply)
+        reply = await self._run("delete_user", user_id, change=True)
+        return None if reply is None else tuple(map(_ended, reply))
 
     async def users(self, after: str = "", limit: int = 100) -> list[UserRow]:
-        found = await self._run("users", after, limit, keys=["users"], change=False)
-        rows = (redis_values.user_row(text(user_id), flat) for user_id, flat in found)
+        rows = (_user(*found) for found in await self._run("users", after, limit, change=False))
         return [row for row in rows if row is not None]
 
     async def events(self, after: str = "", limit: int = 1000) -> list[Entry]:
         start = f"({after}" if after else "-"
-        found = await self._client.one("XRANGE", self._tag + b"events", raw(start), "+", "COUNT", limit)
-        return [redis_values.entry(reply) for reply in found]
+        found = await self._client.one("XRANGE", f"{self._tag}events", start, "+", "COUNT", limit)
+        return [_entry(*reply) for reply in found]
 
     async def revocations(self, after: str = "", limit: int = 5000) -> list[Revocation]:
-        found = await self._run("revocations", after, limit, keys=["dead", "dead:until"], change=False)
-        return [redis_values.revocation(reply) for reply in found]
+        found = await self._run("revocations", after, limit, change=False)
+        parts = ((*member.partition(":"), value, until) for member, value, until in found)
+        return [Revocation(kind, key, int(value), float(until)) for kind, _, key, value, until in parts]
 
 
-def _of_user(user_id: str) -> list[str]:
-    return [f"u:{user_id}", f"i:{user_id}"]
+# Replies as values
 
 
-def _of_kept(keep: Keep) -> list[str]:
-    return [f"s:{keep.sid}"] if keep.sid else []
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [text for pair in fields.items() for text in pair]
+
+
+def _fields(flat: Sequence[str]) -> codec.Fields:
+    """A hash as HGETALL gives it."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _loaded(sid: str, reply: Sequence[Any]) -> Loaded:
+    """What a script says of a living session: `loaded`, the clock, the record, the user's row.
+
+    Raises:
+        Broken: it cannot be read.
+    """
+    _, now, flat, user = reply
+    fields = _fields(flat)
+    record = codec.record(sid, fields, {key[2:]: fields[key] for key in fields if key[:2] == "d:"})
+    return Loaded(record, _user(record.user_id, user) if record.user_id is not None else None, float(now))
+
+
+def _user(user_id: str, flat: Sequence[str]) -> UserRow | None:
+    return codec.user_row(user_id, _fields(flat)) if flat else None
+
+
+def _ended(reply: Sequence[str]) -> Ended:
+    """A session's end: sid, user or nothing, reason."""
+    sid, user_id, reason = reply
+    return Ended(sid, user_id or None, cast(Reason, reason))
+
+
+_NUMBERS = {"data_version": int, "revision": int, "ended_below": int, "era": int, "tokens_until": float}
+
+
+def _entry(entry_id: str, flat: Sequence[str]) -> Entry:
+    """One of XRANGE's: the id, and nonce, kind and values as fields. `user` and `kept` may be nobody.
+
+    Raises:
+        StoreUnavailable: it cannot be read.
+    """
+    try:
+        fields = _fields(flat)
+        nonce, kind = fields.pop("nonce"), fields.pop("kind")
+        values = {name: _NUMBERS[name](value) if name in _NUMBERS else value or None for name, value in fields.items()}
+    except (KeyError, ValueError) as error:
+        raise StoreUnavailable("an entry of the feed cannot be read") from error
+    return Entry(entry_id, nonce, Event(cast(Any, kind), values))

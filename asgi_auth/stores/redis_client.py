@@ -7,18 +7,16 @@ for a replica if there is one. Knows no session and no key.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import secrets
 import ssl
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timezone
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, urlencode
 
 import anyio
 import redis
@@ -27,8 +25,9 @@ from anyio.lowlevel import RunVar
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from asgi_auth.audit import Audit, Kind
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
-from asgi_auth.stores.redis_links import Command, Link, open_link
+from asgi_auth.stores.redis_links import Link, open_link
 
 MAX_CONNECTIONS = 50
 REPLICA_WAIT = 0.2
@@ -36,7 +35,11 @@ REPLICA_WAIT = 0.2
 REPLICA_CHECK = 1.0
 """Seconds after which a change asks again whether a replica is connected."""
 
-_security = logging.getLogger("asgi_auth.security")
+UNCONFIRMED = Kind("change_unconfirmed", "WARN", "No replica confirmed a change in time: a failover now may lose it")
+
+Value = str | bytes | float | bool | None
+
+_log = logging.getLogger("asgi_auth")
 
 
 class Script(NamedTuple):
@@ -59,22 +62,15 @@ def load_scripts() -> dict[str, Script]:
     return scripts
 
 
-class Address(NamedTuple):
-    """A store's URL, taken apart: what redis-py gets, and the prefix of our keys."""
-
-    url: str
-    prefix: str
-
-
-def parse_address(url: str) -> Address:
-    """Take our own options out of a `redis://`, `rediss://` or `unix://` URL.
+def parse_address(url: str) -> tuple[str, str]:
+    """A `redis://`, `rediss://` or `unix://` URL without our own options, and the prefix of our keys.
 
     Raises:
         ConfigurationError: an option that cannot be right.
     """
     base, _, query = url.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    prefix = options.get("prefix", "asgi-auth:")
+    prefix = options.pop("prefix", "asgi-auth:")
     if not prefix or "{" in prefix or "}" in prefix:
         raise ConfigurationError("ASGI_AUTH_STORE: ?prefix= needs some text without { and }, such as ?prefix=shop:")
     database = base.partition("://")[2].rpartition("@")[2].partition("/")[2].rstrip("/")
@@ -87,15 +83,14 @@ def parse_address(url: str) -> Address:
         raise ConfigurationError(
             "ASGI_AUTH_STORE: certificates are always checked; name your own CA with ?ssl_ca_certs=/path.pem"
         )
-    kept = "&".join(pair for pair in query.split("&") if unquote(pair.partition("=")[0]) != "prefix")
-    return Address(f"{base}?{kept}" if kept else base, prefix)
+    return f"{base}?{urlencode(options)}", prefix
 
 
 class RedisClient:
     """One Redis or Valkey server for every event loop of this process.
 
     Args:
-        url: as redis-py takes it; its options too.
+        url: as redis-py takes it; its options too, and `?prefix=` for our keys.
         timeout: seconds for which a call lasts at most.
 
     Raises:
@@ -103,15 +98,14 @@ class RedisClient:
     """
 
     def __init__(self, url: str, *, timeout: float) -> None:
-        self._url = url
+        self._url, self.prefix = parse_address(url)
         self._timeout = timeout
         self._scripts = load_scripts()
-        name = f"asgi_auth_redis_{secrets.token_hex(8)}"
-        self._links: RunVar[Link | None] = RunVar(name, None)
-        self._ends: RunVar[AsyncGenerator[None, None]] = RunVar(f"{name}_end")
+        self._links: RunVar[tuple[Link, AsyncGenerator[None, None]] | None]
+        self._links = RunVar(f"asgi_auth_redis_{secrets.token_hex(8)}", None)
         self._replica = False
         self._replica_asked_at = -math.inf
-        self._warned_at = -math.inf
+        self._audit = Audit("asgi-auth")
         try:
             # RESP2, one attempt: retries and timeouts are ours.
             self._options: dict[str, Any] = {
@@ -119,7 +113,7 @@ class RedisClient:
                 "retry": Retry(NoBackoff(), 0),
                 "max_connections": MAX_CONNECTIONS,
             }
-            pool = redis.ConnectionPool.from_url(url, **self._options)
+            pool = redis.ConnectionPool.from_url(self._url, **self._options)
             pool.connection_class(**pool.connection_kwargs)
             self._seats = pool.max_connections
         except (ValueError, TypeError, redis.RedisError) as error:
@@ -129,7 +123,7 @@ class RedisClient:
                 f"ASGI_AUTH_STORE: {what}; valid is redis://user:password@host:6379/0?prefix=shop:"
             ) from None
 
-    async def call(self, commands: Sequence[Command]) -> list[Any]:
+    async def call(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
         """Send commands in one buffer; a reply for each, refusals as `redis.ResponseError`.
 
         Raises:
@@ -138,7 +132,7 @@ class RedisClient:
         with self._in_time():
             return await self._exchange(commands)
 
-    async def one(self, *command: str | bytes | int) -> Any:
+    async def one(self, *command: Value) -> Any:
         """A single command's reply.
 
         Raises:
@@ -146,15 +140,15 @@ class RedisClient:
         """
         return _accepted((await self.call([command]))[0])
 
-    async def run(self, name: str, keys: Sequence[bytes], arguments: Sequence[bytes], *, change: bool) -> Any:
+    async def run(self, name: str, key: str, arguments: Sequence[Value], *, change: bool) -> Any:
         """Run a script. `change`: wait for a replica, if one is connected, in the same round trip.
 
         Raises:
             StoreUnavailable: no reply came, or a refusal (full, read-only, loading, not permitted, …).
         """
         script = self._scripts[name]
-        command: Command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        more: list[Command] = []
+        command = ("EVALSHA", script.sha, 1, key, *arguments)
+        more: list[Sequence[Value]] = []
         if change and time.monotonic() - self._replica_asked_at > REPLICA_CHECK:
             more.append(("INFO", "replication"))
         if change and self._replica:
@@ -163,7 +157,13 @@ class RedisClient:
             reply, *others = await self._exchange([command, *more])
             if isinstance(reply, redis.exceptions.NoScriptError):  # the server was restarted or flushed
                 _, reply, *others = await self._exchange([("SCRIPT", "LOAD", script.source), command, *more])
-        self._heed(more, others)
+        for (asked, *_), answer in zip(more, others, strict=True):
+            if asked == "INFO":
+                self.saw(parse_info(answer))
+            elif not isinstance(answer, int) or answer < 1:
+                # The change stands, but a failover now may lose it. The next change looks who is there.
+                self._replica_asked_at = -math.inf
+                self._audit.record(UNCONFIRMED)
         return _accepted(reply)
 
     @contextmanager
@@ -176,36 +176,18 @@ class RedisClient:
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis cannot be asked ({type(error).__name__})") from error
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
         """Everything that we send can be repeated, so what met a broken connection (the server was restarted) is sent
         once more, on a new one."""
         link = await self._link()
+        encoded = [tuple(map(_encoded, command)) for command in commands]
         try:
-            return await link.exchange(commands, fresh=False)
+            replies = await link.exchange(encoded, fresh=False)
         except (redis.AuthenticationError, redis.BusyLoadingError):
             raise
         except (redis.ConnectionError, OSError):
-            return await link.exchange(commands, fresh=True)
-
-    def _heed(self, commands: Sequence[Command], replies: Sequence[Any]) -> None:
-        for command, reply in zip(commands, replies, strict=True):
-            if command[0] == "INFO":
-                self.saw(parse_info(reply))
-            elif not isinstance(reply, int) or reply < 1:
-                self._unconfirmed()
-
-    def _unconfirmed(self) -> None:
-        """The change stands, but a failover now may lose it. Said once a minute; the next change looks who is there."""
-        self._replica_asked_at, now = -math.inf, time.monotonic()
-        if now - self._warned_at >= 60:
-            self._warned_at = now
-            line = {
-                "datetime": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-                "event": "change_unconfirmed",
-                "level": "WARN",
-                "description": "No replica confirmed a change in time: a failover now may lose it",
-            }
-            _security.warning(json.dumps(line))
+            replies = await link.exchange(encoded, fresh=True)
+        return [_decoded(reply) for reply in replies]
 
     def saw(self, info: dict[str, str]) -> None:
         """Remember whether a replica is connected. A server that does not say has none to wait for."""
@@ -223,19 +205,19 @@ class RedisClient:
 
     async def aclose(self) -> None:
         """Close the running event loop's connections; the next call makes others."""
-        if self._links.get() is not None:
+        found = self._links.get()
+        if found is not None:
             self._links.set(None)
-            await self._ends.get().aclose()
+            await found[1].aclose()
 
     async def _link(self) -> Link:
-        link = self._links.get()
-        if link is None:
+        found = self._links.get()
+        if found is None:
             link = open_link(self._url, self._seats, self._timeout, self._options)
-            self._links.set(link)
-            end = _until_the_loop_ends(link)
-            self._ends.set(end)
-            await end.__anext__()
-        return link
+            found = link, _until_the_loop_ends(link)
+            self._links.set(found)
+            await found[1].__anext__()
+        return found[0]
 
 
 async def _until_the_loop_ends(link: Link) -> AsyncGenerator[None, None]:
@@ -247,11 +229,31 @@ async def _until_the_loop_ends(link: Link) -> AsyncGenerator[None, None]:
         await link.aclose()
 
 
+def _encoded(value: Value) -> bytes:
+    """UTF-8, in which a lone surrogate of a data key passes too. None and False are the empty text."""
+    if isinstance(value, bytes):
+        return value
+    if value is None or value is False:
+        return b""
+    text = "1" if value is True else value if isinstance(value, str) else repr(value)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decoded(reply: Any) -> Any:
+    """A reply as text. What is no UTF-8, since somebody else wrote it, stays bytes."""
+    if isinstance(reply, list):
+        return [_decoded(item) for item in reply]
+    if isinstance(reply, bytes):
+        with suppress(UnicodeDecodeError):
+            return reply.decode("utf-8", "surrogatepass")
+    return reply
+
+
 def parse_info(reply: Any) -> dict[str, str]:
     """The fields of INFO's reply; none if it was refused."""
-    if not isinstance(reply, bytes):
+    if not isinstance(reply, str):
         return {}
-    lines = (line.partition(":") for line in reply.decode("utf-8", "replace").splitlines() if line[:1] != "#")
+    lines = (line.partition(":") for line in reply.splitlines() if line[:1] != "#")
     return {name: value for name, _, value in lines if name}
 
 
@@ -259,6 +261,37 @@ def _accepted(reply: Any) -> Any:
     if isinstance(reply, redis.RedisError):
         raise StoreUnavailable(f"Redis refused ({type(reply).__name__})") from reply
     return reply
+
+
+def check_server(info: Mapping[str, str], config: Any) -> None:
+    """Hold a server against what a store needs, by its INFO and its CONFIG GET maxmemory*, as far as it tells.
+
+    Raises:
+        ConfigurationError: it can be no store.
+        StoreUnavailable: not now.
+    """
+    version = info.get("redis_version", "")
+    if version and "valkey_version" not in info and int(version.partition(".")[0]) < 7:
+        raise ConfigurationError(f"ASGI_AUTH_STORE: this is Redis {version}; 7.0 or later, or Valkey, is needed")
+    mode = info.get("redis_mode", info.get("server_mode", "standalone"))
+    if mode != "standalone":
+        raise ConfigurationError(f"ASGI_AUTH_STORE: this server runs as {mode}; name a single server")
+    if info.get("role", "master") != "master":
+        raise StoreUnavailable("this Redis is a replica")
+    if not info:
+        _log.warning("this user of Redis may not ask INFO, so changes wait for no replica")
+    if not info and isinstance(config, list):
+        info = {name.replace("-", "_"): value for name, value in zip(config[::2], config[1::2], strict=True)}
+    policy, limit = info.get("maxmemory_policy"), info.get("maxmemory")
+    if policy is None or limit is None:
+        _log.warning("this Redis does not tell its maxmemory-policy: make sure that it is noeviction")
+    elif limit != "0" and policy.startswith("allkeys-"):
+        raise ConfigurationError(
+            f"ASGI_AUTH_STORE: this Redis evicts keys that must not vanish, revocations too: set maxmemory-policy "
+            f"to noeviction (it is {policy}), or use a server of its own"
+        )
+    elif limit != "0" and policy.startswith("volatile-"):
+        _log.warning("this Redis may evict living sessions (maxmemory-policy is %s): noeviction is better", policy)
 
 
 def misconfiguration(error: BaseException | None) -> str | None:

@@ -7,25 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import redis
 import redis.asyncio
 
-Command = tuple[str | bytes | int, ...]
-
-
-class Link(Protocol):
-    """The connections of one running event loop."""
-
-    async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
-        """Send all at once and read a reply for each; a refusal of the server is a reply. `fresh`: on a connection of
-        now, after all that rest were closed."""
-        ...
-
-    async def aclose(self) -> None: ...
+Command = tuple[bytes, ...]
 
 
 class AsyncioLink:
@@ -39,6 +29,8 @@ class AsyncioLink:
         self._closed = False
 
     async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
+        """Send all at once and read a reply for each; a refusal of the server is a reply. `fresh`: on a connection of
+        now, after all that rest were closed."""
         async with self._seats:
             if fresh:
                 await self._close_idle()
@@ -86,6 +78,7 @@ class ThreadLink:
         self._closed = False
 
     async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
+        """As `AsyncioLink.exchange`."""
         return await anyio.to_thread.run_sync(
             self._exchange, commands, fresh, abandon_on_cancel=True, limiter=self._seats
         )
@@ -93,10 +86,7 @@ class ThreadLink:
     def _exchange(self, commands: Sequence[Command], fresh: bool) -> list[Any]:
         if fresh:
             self._close_idle()
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._make()
+        connection = self._an_idle_one() or self._make()
         whole = False
         try:
             connection.connect()
@@ -117,17 +107,22 @@ class ThreadLink:
             if self._closed:  # by the loop's thread, meanwhile
                 self._close_idle()
 
+    def _an_idle_one(self) -> Any:
+        with suppress(IndexError):  # several threads take from there
+            return self._idle.pop()
+        return None
+
     def _close_idle(self) -> None:
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return
+        while connection := self._an_idle_one():
             connection.disconnect()
 
     async def aclose(self) -> None:
         self._closed = True
         self._close_idle()
+
+
+Link = AsyncioLink | ThreadLink
+"""The connections of one running event loop."""
 
 
 def open_link(url: str, seats: int, timeout: float, options: dict[str, Any]) -> Link:
@@ -137,5 +132,6 @@ def open_link(url: str, seats: int, timeout: float, options: dict[str, Any]) -> 
         on_asyncio = asyncio.current_task() is not None
     except RuntimeError:  # no loop of asyncio runs here
         on_asyncio = False
-    kind, seconds = (AsyncioLink, None) if on_asyncio else (ThreadLink, timeout)
-    return kind(url, seats, {**options, "socket_timeout": seconds, "socket_connect_timeout": seconds})
+    seconds = None if on_asyncio else timeout
+    options = {**options, "socket_timeout": seconds, "socket_connect_timeout": seconds}
+    return AsyncioLink(url, seats, options) if on_asyncio else ThreadLink(url, seats, options)

@@ -5,13 +5,13 @@ Values in, values out; no I/O, and the time is an argument. The Redis store stat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hmac import compare_digest
 from typing import Literal, NamedTuple
 
 from asgi_auth.model import Grant, Reason, Record, UserRow
-from asgi_auth.stores import TOMBSTONE_LIFETIME, Hit, Keep, Limit, NewSession, Windows
+from asgi_auth.stores import TOMBSTONE_LIFETIME, Exchange, Hit, Limit, NewSession
 
 
 class Tombstone(NamedTuple):
@@ -135,15 +135,6 @@ def inherited(new: NewSession, replaced: Record | None, visitor: Record | None) 
     return data
 
 
-def least_seen(records: Iterable[Record], number: int) -> list[Record]:
-    """The `number` least recently seen."""
-    return sorted(records, key=lambda record: (record.seen_at, record.created_at, record.sid))[:number]
-
-
-def latest_first(records: Iterable[Record]) -> list[Record]:
-    return sorted(records, key=lambda record: (record.created_at, record.sid), reverse=True)
-
-
 # Changing a session
 
 
@@ -174,50 +165,40 @@ def rotated(record: Record, digest: str, *, grace: float, now: float) -> Record:
     return replace(record, digest=digest, previous_digest=record.digest, previous_until=now + grace)
 
 
-def kept(record: Record, keep: Keep, revision: int) -> Record:
-    """The one session that survives its user's others: stamped anew, its old secrets dead if it gets a new one."""
-    record = replace(record, revision=revision)
-    return rotated(record, keep.digest, grace=0, now=0) if keep.digest else record
-
-
 # Refresh tokens
 
 
-def judge(
-    grant: Grant, *, generation: int, digest: str, scope: str, windows: Windows, now: float
-) -> Literal["made", "repeated", "scope", "reused"]:
+def judge(grant: Grant, asked: Exchange, now: float) -> Literal["made", "repeated", "scope", "reused"]:
     """What becomes of a refresh token of a living session, shown by the right client.
 
     The current one makes a successor. The one before it is answered again until it is too late: `grace` after the
     successor was confirmed, or after `redelivery` went by, whichever came first. Anything else is reuse.
     """
-    if generation == grant.generation and same(grant.digest, digest):
+    if asked.generation == grant.generation and same(grant.digest, asked.digest):
         return "made"
-    if generation != grant.generation - 1 or not same(grant.previous_digest, digest):
+    if asked.generation != grant.generation - 1 or not same(grant.previous_digest, asked.digest):
         return "reused"
-    told_by = grant.made_at + windows.redelivery
+    told_by = grant.made_at + asked.windows.redelivery
     if grant.confirmed_at is not None:
         told_by = min(told_by, grant.confirmed_at)
-    if now >= told_by + windows.grace:
+    if now >= told_by + asked.windows.grace:
         return "reused"
-    return "repeated" if scope == grant.asked else "scope"
+    return "repeated" if asked.scope == grant.asked else "scope"
 
 
-def succeeded(
-    record: Record, grant: Grant, *, nonce: str, next_digest: str, scope: str, windows: Windows, now: float
-) -> Record:
+def succeeded(record: Record, grant: Grant, asked: Exchange, now: float) -> Record:
     """The record after its current refresh token was used up."""
     successor = replace(
         grant,
         generation=grant.generation + 1,
-        digest=next_digest,
+        digest=asked.next_digest,
         previous_digest=grant.digest,
-        nonce=nonce,
-        asked=scope,
+        nonce=asked.nonce,
+        asked=asked.scope,
         made_at=now,
         confirmed_at=None,
     )
-    return replace(seen(record, windows.idle, now), grant=successor)
+    return replace(seen(record, asked.windows.idle, now), grant=successor)
 
 
 def token_issued(record: Record, lifetime: float, now: float) -> Record:

@@ -24,9 +24,10 @@ from anyio.lowlevel import RunVar
 from asgi_auth.clock import Clock
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.stores import sqlite_schema as schema
+from asgi_auth.stores.codec import Broken
 from asgi_auth.stores.local import LocalStore
 from asgi_auth.stores.rows import Rows
-from asgi_auth.stores.sqlite_rows import Broken, SQLiteRows
+from asgi_auth.stores.sqlite_rows import SQLiteRows
 
 T = TypeVar("T")
 
@@ -153,7 +154,7 @@ class SQLiteStore(LocalStore):
     async def aclose(self) -> None:
         await anyio.to_thread.run_sync(self._connections.close, limiter=_limiter(self._writers, 1))
 
-    async def _read(self, verb: Callable[[Rows, float], T], *, many: bool = False) -> T:
+    async def _read(self, verb: Callable[[Rows], T], *, many: bool) -> T:
         try:
             if not many and self._connections.identity is not None:
                 try:
@@ -169,7 +170,7 @@ class SQLiteStore(LocalStore):
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(error) from error
 
-    async def _write(self, verb: Callable[[Rows, float], T], *, durable: bool) -> T:
+    async def _write(self, verb: Callable[[Rows], T], *, durable: bool) -> T:
         return await self._in_thread(
             lambda deadline: self._writing(verb, durable=durable, deadline=deadline), _limiter(self._writers, 1)
         )
@@ -199,20 +200,18 @@ class SQLiteStore(LocalStore):
                     raise
             _pause()
 
-    def _reading(self, verb: Callable[[Rows, float], T]) -> T:
-        now = self._now()
+    def _reading(self, verb: Callable[[Rows], T]) -> T:
         with self._connections.lend() as connection:
             connection.execute("BEGIN")
-            answer = verb(SQLiteRows(connection, now, writing=False), now)
+            answer = verb(SQLiteRows(connection, self._now(), writing=False))
             connection.execute("COMMIT")
         return answer
 
-    def _writing(self, verb: Callable[[Rows, float], T], *, durable: bool, deadline: float) -> T:
+    def _writing(self, verb: Callable[[Rows], T], *, durable: bool, deadline: float) -> T:
         with self._connections.lend() as connection:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             _begin(connection, deadline)
-            now = self._now()
-            answer = verb(SQLiteRows(connection, now, writing=True), now)
+            answer = verb(SQLiteRows(connection, self._now(), writing=True))
             connection.execute("COMMIT")
         return answer
 

@@ -9,7 +9,6 @@ import os
 import re
 import sqlite3
 import sys
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,7 +33,7 @@ _MIGRATIONS = (
         "CREATE INDEX ended_by_end ON ended (until)",
         """CREATE TABLE users (
             id TEXT NOT NULL PRIMARY KEY, name_key TEXT UNIQUE, deleted INTEGER NOT NULL, revision INTEGER NOT NULL,
-            tokens_until REAL NOT NULL, killed_until REAL NOT NULL, body TEXT NOT NULL)""",
+            tokens_until REAL NOT NULL DEFAULT 0, killed_until REAL NOT NULL DEFAULT 0, body TEXT NOT NULL)""",
         "CREATE INDEX users_by_killed ON users (killed_until)",
         "CREATE TABLE eras (era INTEGER NOT NULL PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL)",
         """CREATE TABLE counters (
@@ -47,24 +46,10 @@ _MIGRATIONS = (
     ),
 )
 
-_NETWORK = frozenset(
-    (
-        *("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ceph", "coda", "lustre", "gpfs", "gfs2"),
-        *(
-            "beegfs",
-            "glusterfs",
-            "ocfs2",
-            "orangefs",
-            "pvfs2",
-            "sshfs",
-            "s3fs",
-            "davfs",
-            "rclone",
-            "gcsfuse",
-            "juicefs",
-        ),
-    )
-)
+_NETWORK = {
+    *("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ceph", "coda", "lustre", "gpfs", "gfs2"),
+    *("beegfs", "glusterfs", "ocfs2", "orangefs", "pvfs2", "sshfs", "s3fs", "davfs", "rclone", "gcsfuse", "juicefs"),
+}
 """File systems of several machines, on which the shared memory that WAL needs is not shared."""
 
 
@@ -89,13 +74,12 @@ def prepare(path: Path) -> None:
             "use a local disk, or redis:// for several machines"
         )
     # Never opened when it is there: closing any descriptor of a file drops all locks that this process has on it.
-    with suppress(FileExistsError):
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise _unwritable(folder, error.strerror) from error
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _unwritable(folder, error.strerror) from error
     if not path.is_file():
         raise ConfigurationError(f"ASGI_AUTH_STORE: {path} is not a file: name another one")
     for place, rights in ((path, os.R_OK | os.W_OK), (folder, os.W_OK | os.X_OK)):

@@ -1,7 +1,7 @@
 """The store's verbs, written once for the stores that run Python inside a transaction: memory and SQLite.
 
-Each takes the rows as they are inside that transaction, and the store's clock. It decides first and changes then, so
-that a refusal has changed nothing. The contract of each is in `asgi_auth.stores`.
+Each takes the rows as they are inside that transaction. It decides first and changes then, so that a refusal has
+changed nothing. The contract of each is in `asgi_auth.stores`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from asgi_auth.model import Event, Reason, Record, UserRow
+from asgi_auth.model import Reason, Record, UserRow
 from asgi_auth.stores import (
     TOMBSTONE_LIFETIME,
     Created,
     Ended,
+    Entry,
+    Exchange,
     Exchanged,
     Hit,
     Keep,
@@ -22,364 +24,333 @@ from asgi_auth.stores import (
     Loaded,
     NewSession,
     Presented,
-    Windows,
+    Revocation,
     rules,
 )
-from asgi_auth.stores.rows import Account, Rows
-from asgi_auth.stores.rules import Tombstone, Turn
-
-_KEYS = "keys"
-
+from asgi_auth.stores.rows import Rows
+from asgi_auth.stores.rules import Tombstone
 
 # Values for everybody
 
 
-def once(rows: Rows, now: float, name: str, default: str) -> str:
+def once(rows: Rows, name: str, default: str) -> str:
     found = rows.value(f"once:{name}")
     if found is None:
         rows.put_value(f"once:{name}", default)
     return default if found is None else found
 
 
-def keys(rows: Rows, now: float) -> str | None:
-    return rows.value(_KEYS)
+def keys(rows: Rows) -> str | None:
+    return rows.value("keys")
 
 
-def put_keys(rows: Rows, now: float, expected: str | None, ring: str) -> bool:
-    if rows.value(_KEYS) != expected:
+def put_keys(rows: Rows, expected: str | None, ring: str) -> bool:
+    if rows.value("keys") != expected:
         return False
-    rows.put_value(_KEYS, ring)
-    rows.emit(Event("keys", {}))
+    rows.put_value("keys", ring)
+    rows.emit("keys")
     return True
 
 
 # One session
 
 
-def load(rows: Rows, now: float, sid: str) -> Loaded | Ended | None:
+def load(rows: Rows, sid: str) -> Loaded | Ended | None:
     found = rows.session(sid)
     if found is None:
         return None
     if isinstance(found, Tombstone):
         return Ended(found.sid, found.user_id, found.reason)
-    account = rows.account(found.user_id) if found.user_id is not None else None
-    row = account.row if account is not None else None
-    reason = rules.death(found, row, rows.turn(found.era), now)
-    return Loaded(found, row, now) if reason is None else Ended(found.sid, found.user_id, reason)
+    user = rows.user(found.user_id) if found.user_id is not None else None
+    reason = rules.death(found, user, rows.turn(found.era), rows.now)
+    return Loaded(found, user, rows.now) if reason is None else Ended(found.sid, found.user_id, reason)
 
 
-def _living(rows: Rows, now: float, sid: str) -> Record | None:
-    loaded = load(rows, now, sid)
+def _living(rows: Rows, sid: str) -> Record | None:
+    loaded = load(rows, sid)
     return loaded.record if isinstance(loaded, Loaded) else None
 
 
-def _living_of(rows: Rows, now: float, row: UserRow) -> list[Record]:
-    return [
-        record for record in rows.sessions_of(row.id) if rules.death(record, row, rows.turn(record.era), now) is None
-    ]
+def _living_of(rows: Rows, user: UserRow) -> list[Record]:
+    records = rows.sessions_of(user.id)
+    return [record for record in records if rules.death(record, user, rows.turn(record.era), rows.now) is None]
 
 
-def _bury(rows: Rows, now: float, record: Record, reason: Reason) -> Ended:
-    rows.bury(rules.tombstone(record, reason, now))
-    return Ended(record.sid, record.user_id, reason)
+def bury_and_tell(rows: Rows, tombstone: Tombstone) -> Ended:
+    rows.bury(tombstone)
+    sid, user_id, reason, tokens_until, _ = tombstone
+    rows.emit("ended", sid=sid, user=user_id, reason=reason, tokens_until=tokens_until)
+    return Ended(sid, user_id, reason)
 
 
-def _end(rows: Rows, now: float, record: Record, reason: Reason) -> Ended:
-    rows.emit(ended_event(record.sid, record.user_id, reason, record.tokens_until))
-    return _bury(rows, now, record, reason)
-
-
-def ended_event(sid: str, user_id: str | None, reason: Reason, tokens_until: float) -> Event:
-    return Event("ended", {"sid": sid, "user": user_id, "reason": reason, "tokens_until": tokens_until})
-
-
-def _changed_event(record: Record) -> Event:
-    return Event("changed", {"sid": record.sid, "data_version": record.data_version})
+def _end(rows: Rows, record: Record, reason: Reason) -> Ended:
+    return bury_and_tell(rows, rules.tombstone(record, reason, rows.now))
 
 
 def create(
     rows: Rows,
-    now: float,
     new: NewSession,
     *,
-    revision: int,
-    replaces: Presented | None,
-    data_from: Presented | None,
-    limit: int,
-    evict: bool,
+    revision: int = 0,
+    replaces: Presented | None = None,
+    data_from: Presented | None = None,
+    limit: int = 0,
+    evict: bool = True,
 ) -> Created | Literal["changed", "limit"]:
-    rows.sweep(now)
-    present = load(rows, now, new.sid)
+    rows.sweep()
+    present = load(rows, new.sid)
     if isinstance(present, Loaded) and rules.same_login(present.record, new):
         return Created(present, ())
     if present is not None:
         return "changed"
-    account = rows.account(new.user_id) if new.user_id is not None else None
-    if new.user_id is not None and not _may_log_in(account, revision):
+    user = rows.user(new.user_id) if new.user_id is not None else None
+    if new.user_id is not None and (user is None or user.deleted or user.disabled or user.revision != revision):
         return "changed"
 
-    replaced = _shown(rows, now, replaces)
-    visitor = _shown(rows, now, data_from)
+    replaced, visitor = _shown(rows, replaces), _shown(rows, data_from)
     if visitor is not None and visitor.user_id is not None:
         visitor = None
     ends: dict[str, tuple[Record, Reason]] = {
         record.sid: (record, "replaced") for record in (replaced, visitor) if record is not None
     }
-    if limit > 0 and account is not None:
-        others = [record for record in _living_of(rows, now, account.row) if record.sid not in ends]
-        too_many = len(others) - limit + 1
-        if too_many > 0 and not evict:
+    if limit > 0 and user is not None:
+        others = [record for record in _living_of(rows, user) if record.sid not in ends]
+        too_many = max(0, len(others) - limit + 1)
+        if too_many and not evict:
             return "limit"
-        ends |= {record.sid: (record, "evicted") for record in rules.least_seen(others, max(0, too_many))}
+        others.sort(key=lambda record: (record.seen_at, record.created_at, record.sid))
+        ends |= {record.sid: (record, "evicted") for record in others[:too_many]}
 
     for presented in (replaces, data_from):
-        _relabel(rows, now, presented)
-    ended = tuple(_end(rows, now, record, reason) for record, reason in ends.values())
-    data = rules.inherited(new, replaced, visitor)
-    stamp = revision if account is not None else 0
-    record = rules.new_record(new, revision=stamp, era=rows.era(), data=data, now=now)
+        _relabel(rows, presented)
+    ended = tuple(_end(rows, record, reason) for record, reason in ends.values())
+    record = rules.new_record(
+        new,
+        revision=revision if user is not None else 0,
+        era=rows.era(),
+        data=rules.inherited(new, replaced, visitor),
+        now=rows.now,
+    )
     rows.put_session(record)
-    _raise_tokens_until(rows, account, record)
-    return Created(Loaded(record, account.row if account is not None else None, now), ended)
+    if user is not None:
+        rows.tokens_live(user.id, record.tokens_until)
+    return Created(Loaded(record, user, rows.now), ended)
 
 
-def _may_log_in(account: Account | None, revision: int) -> bool:
-    if account is None or account.row.deleted or account.row.disabled:
-        return False
-    return account.row.revision == revision
-
-
-def _shown(rows: Rows, now: float, presented: Presented | None) -> Record | None:
+def _shown(rows: Rows, presented: Presented | None) -> Record | None:
     """The living session whose secret was shown."""
-    record = _living(rows, now, presented.sid) if presented is not None else None
-    if record is None or presented is None or not rules.shows(record, presented.digest, now):
+    record = _living(rows, presented.sid) if presented is not None else None
+    if record is None or presented is None or not rules.shows(record, presented.digest, rows.now):
         return None
     return record
 
 
-def _relabel(rows: Rows, now: float, presented: Presented | None) -> None:
-    """A dead session in whose place another one comes, a forgotten one too: who still holds its cookie must not clear the
-    new one's."""
-    if presented is None or _living(rows, now, presented.sid) is not None:
+def _relabel(rows: Rows, presented: Presented | None) -> None:
+    """A dead session in whose place another one comes, a forgotten one too: who still holds its cookie must not clear
+    the new one's."""
+    if presented is None or _living(rows, presented.sid) is not None:
         return
-    found = rows.session(presented.sid)
+    found = rows.session(presented.sid) or Tombstone(presented.sid, None, "replaced", 0.0, 0.0)
     if isinstance(found, Record):
-        found = rules.tombstone(found, "replaced", now)
-    elif found is None:
-        found = Tombstone(presented.sid, None, "replaced", 0.0, 0.0)
-    rows.bury(found._replace(reason="replaced", until=max(found.until, now + TOMBSTONE_LIFETIME)))
-
-
-def _raise_tokens_until(rows: Rows, account: Account | None, record: Record) -> None:
-    if account is not None and record.tokens_until > account.tokens_until:
-        rows.put_account(replace(account, tokens_until=record.tokens_until))
+        found = rules.tombstone(found, "replaced", rows.now)
+    rows.bury(found._replace(reason="replaced", until=max(found.until, rows.now + TOMBSTONE_LIFETIME)))
 
 
 def write_data(
-    rows: Rows, now: float, sid: str, put: Mapping[str, str], delete: Collection[str], *, max_size: int
+    rows: Rows, sid: str, put: Mapping[str, str], delete: Collection[str], *, max_size: int
 ) -> int | Literal["gone", "too_large"]:
-    record = _living(rows, now, sid)
+    record = _living(rows, sid)
     if record is None:
         return "gone"
     written = rules.written(record, put, delete, max_size=max_size)
     if written is None:
         return "too_large"
     rows.put_session(written)
-    rows.emit(_changed_event(written))
+    rows.emit("changed", sid=sid, data_version=written.data_version)
     return written.data_version
 
 
-def touch(rows: Rows, now: float, sids: Collection[str]) -> None:
+def touch(rows: Rows, sids: Collection[str]) -> None:
     for sid in sids:
-        record = _living(rows, now, sid)
+        record = _living(rows, sid)
         if record is not None:
-            rows.put_session(rules.seen(record, record.idle, now), data=False)
+            rows.put_session(rules.seen(record, record.idle, rows.now), data=False)
 
 
-def rotate(rows: Rows, now: float, presented: Presented, digest: str, *, grace: float) -> bool:
-    record = _living(rows, now, presented.sid)
+def rotate(rows: Rows, presented: Presented, digest: str, *, grace: float) -> bool:
+    record = _living(rows, presented.sid)
     if record is None:
         return False
     if rules.same(record.digest, digest):
         return True  # done already: the first answer did not arrive
     if not rules.same(record.digest, presented.digest):
         return False
-    record = rules.rotated(record, digest, grace=grace, now=now)
-    rows.put_session(record, data=False)
-    rows.emit(_changed_event(record))
+    rows.put_session(rules.rotated(record, digest, grace=grace, now=rows.now), data=False)
+    rows.emit("changed", sid=record.sid, data_version=record.data_version)
     return True
 
 
-def end(rows: Rows, now: float, sid: str, reason: Reason) -> Ended | None:
-    record = _living(rows, now, sid)
-    return _end(rows, now, record, reason) if record is not None else None
+def end(rows: Rows, sid: str, reason: Reason) -> Ended | None:
+    record = _living(rows, sid)
+    return _end(rows, record, reason) if record is not None else None
 
 
-def end_all(rows: Rows, now: float, reason: Reason) -> None:
-    era = rows.era()
-    rows.end_era(era, Turn(reason, now))
-    rows.emit(Event("all", {"era": era + 1}))
+def end_all(rows: Rows, reason: Reason) -> None:
+    rows.end_era(reason)
+    rows.emit("all", era=rows.era())
 
 
-def sessions(rows: Rows, now: float, user_id: str) -> list[Loaded]:
-    account = rows.account(user_id)
-    if account is None:
-        return []
-    living = _living_of(rows, now, account.row)
-    return [Loaded(record, account.row, now) for record in rules.latest_first(living)]
+def sessions(rows: Rows, user_id: str) -> list[Loaded]:
+    user = rows.user(user_id)
+    living = _living_of(rows, user) if user is not None else []
+    living.sort(key=lambda record: (record.created_at, record.sid), reverse=True)
+    return [Loaded(record, user, rows.now) for record in living]
 
 
 # Refresh tokens
 
 
-def exchange(
-    rows: Rows,
-    now: float,
-    sid: str,
-    *,
-    generation: int,
-    digest: str,
-    client_id: str,
-    scope: str,
-    revision: int,
-    nonce: str,
-    next_digest: str,
-    windows: Windows,
-) -> Exchanged:
-    loaded = load(rows, now, sid)
+def exchange(rows: Rows, asked: Exchange) -> Exchanged:
+    loaded = load(rows, asked.sid)
     if not isinstance(loaded, Loaded) or loaded.record.grant is None:
         return Exchanged("ended")
     record, grant, user = loaded.record, loaded.record.grant, loaded.user
-    if client_id != grant.client_id:
+    if asked.client_id != grant.client_id:
         return Exchanged("mismatch")
-    if user is None or user.revision != revision:
+    if user is None or user.revision != asked.revision:
         return Exchanged("changed")
-    outcome = rules.judge(grant, generation=generation, digest=digest, scope=scope, windows=windows, now=now)
+    outcome = rules.judge(grant, asked, rows.now)
     if outcome == "scope":
         return Exchanged("scope")
     if outcome == "reused":
-        _end(rows, now, record, "reuse")
+        _end(rows, record, "reuse")
         return Exchanged("reused")
     if outcome == "made":
-        record = rules.succeeded(
-            record, grant, nonce=nonce, next_digest=next_digest, scope=scope, windows=windows, now=now
-        )
-    record = rules.token_issued(record, windows.token_lifetime, now)
+        record = rules.succeeded(record, grant, asked, rows.now)
+    record = rules.token_issued(record, asked.windows.token_lifetime, rows.now)
     rows.put_session(record, data=False)
-    _raise_tokens_until(rows, rows.account(user.id), record)
-    return Exchanged(outcome, nonce if outcome == "made" else grant.nonce, Loaded(record, user, now))
+    rows.tokens_live(user.id, record.tokens_until)
+    return Exchanged(outcome, asked.nonce if outcome == "made" else grant.nonce, Loaded(record, user, rows.now))
 
 
-def confirm(rows: Rows, now: float, sid: str, generation: int) -> None:
-    record = _living(rows, now, sid)
+def confirm(rows: Rows, sid: str, generation: int) -> None:
+    record = _living(rows, sid)
     grant = record.grant if record is not None else None
     if record is not None and grant is not None and grant.generation == generation and grant.confirmed_at is None:
-        rows.put_session(replace(record, grant=replace(grant, confirmed_at=now)), data=False)
+        rows.put_session(replace(record, grant=replace(grant, confirmed_at=rows.now)), data=False)
 
 
 # Throttling
 
 
-def hit(rows: Rows, now: float, limits: Sequence[Limit]) -> Hit:
-    rows.sweep(now)
+def hit(rows: Rows, limits: Sequence[Limit]) -> Hit:
+    rows.sweep()
     names = {limit.key for limit in limits} | {limit.unless for limit in limits if limit.unless}
-    counters = {key: counter for key in names if (counter := rows.counter(key)) is not None}
-    answer, changed = rules.throttle(limits, counters, now)
-    for key, counter in changed.items():
-        rows.put_counter(key, counter)
+    answer, changed = rules.throttle(limits, rows.counters(names), rows.now)
+    rows.put_counters(changed)
     return answer
 
 
-def unhit(rows: Rows, now: float, undo: Collection[str], clear: Collection[str]) -> None:
-    for key in undo:
-        counter = rows.counter(key)
-        if counter is not None:
-            left = counter._replace(hits=counter.hits - 1)
-            rows.put_counter(key, left if left.hits > 0 else None)
-    for key in clear:
-        rows.put_counter(key, None)
+def unhit(rows: Rows, undo: Collection[str], clear: Collection[str]) -> None:
+    counters = rows.counters({*undo, *clear})
+    rows.put_counters(
+        {key: found._replace(hits=0 if key in clear else found.hits - 1) for key, found in counters.items()}
+    )
 
 
 # Users
 
 
-def user(rows: Rows, now: float, user_id: str) -> UserRow | None:
-    account = rows.account(user_id)
-    return account.row if account is not None else None
+def user(rows: Rows, user_id: str) -> UserRow | None:
+    return rows.user(user_id)
 
 
-def user_by_name(rows: Rows, now: float, name_key: str) -> UserRow | None:
-    account = rows.account_by_name(name_key)
-    return account.row if account is not None else None
+def user_by_name(rows: Rows, name_key: str) -> UserRow | None:
+    return rows.user_by_name(name_key)
+
+
+def users(rows: Rows, after: str = "", limit: int = 100) -> list[UserRow]:
+    return rows.users(after, limit)
 
 
 def end_user(
-    rows: Rows, now: float, user_id: str, reason: Reason, *, keep: Keep | None, disable: bool | None
+    rows: Rows, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
 ) -> tuple[Ended, ...] | None:
-    account = rows.account(user_id)
-    if account is None or account.row.deleted:
+    user = rows.user(user_id)
+    if user is None or user.deleted:
         return None
-    disabled = account.row.disabled if disable is None else disable
-    _, ended = _raise(rows, now, account, replace(account.row, disabled=disabled), ends=reason, keep=keep)
+    after = replace(user, disabled=user.disabled if disable is None else disable)
+    _, ended = _revise(rows, user, after, ends=reason, keep=keep)
     return ended
 
 
 def save_user(
     rows: Rows,
-    now: float,
     row: UserRow,
     *,
-    name_key: str | None,
+    name_key: str | None = None,
     expected: int | None,
-    bump: bool,
-    ends: Reason | None,
-    keep: Keep | None,
+    bump: bool = True,
+    ends: Reason | None = None,
+    keep: Keep | None = None,
 ) -> int | Literal["changed", "taken"]:
-    account = rows.account(row.id)
-    present = account is not None and not account.row.deleted
-    if (account.row.revision if account is not None and present else None) != expected:
+    before = rows.user(row.id) or UserRow(row.id, deleted=True)
+    if expected != (None if before.deleted else before.revision):
         return "changed"
-    if name_key is not None:
-        holder = rows.account_by_name(name_key)
-        if holder is not None and holder.row.id != row.id:
-            return "taken"
-    elif account is not None and row.name is not None:
-        name_key = account.name_key  # the name is not what changes
-    before = account if account is not None else Account(UserRow(row.id))
-    row = replace(row, revision=before.row.revision, ended_below=before.row.ended_below, deleted=False, checked_at=now)
-    before = replace(before, name_key=name_key)
-    if present and not bump and ends is None:
-        rows.put_account(replace(before, row=row))
-        return row.revision
-    account, _ = _raise(rows, now, before, row, ends=ends, keep=keep)
-    return account.row.revision
+    holder = rows.user_by_name(name_key) if name_key is not None else None
+    if holder is not None and holder.id != row.id:
+        return "taken"
+    after = replace(row, ended_below=before.ended_below, deleted=False, checked_at=rows.now)
+    if not bump and ends is None and not before.deleted:
+        rows.put_user(replace(after, revision=before.revision), name_key)
+        return before.revision
+    revision, _ = _revise(rows, before, after, name_key=name_key, ends=ends, keep=keep)
+    return revision
 
 
-def delete_user(rows: Rows, now: float, user_id: str) -> tuple[Ended, ...] | None:
-    account = rows.account(user_id)
-    if account is None or account.row.deleted:
+def delete_user(rows: Rows, user_id: str) -> tuple[Ended, ...] | None:
+    user = rows.user(user_id)
+    if user is None or user.deleted:
         return None
-    remains = UserRow(user_id, revision=account.row.revision, deleted=True)
-    _, ended = _raise(rows, now, replace(account, name_key=None), remains, ends="deleted", keep=None)
+    _, ended = _revise(rows, user, UserRow(user_id, deleted=True), ends="deleted")
     return ended
 
 
-def _raise(
-    rows: Rows, now: float, account: Account, row: UserRow, *, ends: Reason | None, keep: Keep | None
-) -> tuple[Account, tuple[Ended, ...]]:
+def _revise(
+    rows: Rows,
+    before: UserRow,
+    after: UserRow,
+    *,
+    name_key: str | None = None,
+    ends: Reason | None,
+    keep: Keep | None = None,
+) -> tuple[int, tuple[Ended, ...]]:
     """Write a user's row under the next revision: with `ends`, the sessions before it are dead. One event tells it."""
-    revision = account.row.revision + 1
+    revision, ended_below = before.revision + 1, after.ended_below
     survivor: str | None = None
     ended: list[Ended] = []
-    for record in _living_of(rows, now, account.row) if ends is not None else ():
-        if keep is not None and record.sid == keep.sid:
-            rows.put_session(rules.kept(record, keep, revision), data=False)
+    if ends is not None:
+        ended_below = revision
+        for record in _living_of(rows, before):
+            if keep is None or record.sid != keep.sid:
+                rows.bury(rules.tombstone(record, ends, rows.now))
+                ended.append(Ended(record.sid, record.user_id, ends))
+                continue
             survivor = record.sid
-        else:
-            ended.append(_bury(rows, now, record, ends or "revoked"))
-    row = replace(row, revision=revision, ended_below=revision if ends is not None else row.ended_below)
-    account = replace(account, row=row, killed_until=account.tokens_until)
-    rows.put_account(account)
-    values = {"id": row.id, "revision": revision, "ended_below": row.ended_below, "kept": survivor}
-    rows.emit(Event("user", values))
-    return account, tuple(ended)
+            if keep.digest:
+                record = rules.rotated(record, keep.digest, grace=0, now=rows.now)
+            rows.put_session(replace(record, revision=revision), data=False)
+    rows.put_user(replace(after, revision=revision, ended_below=ended_below), name_key)
+    rows.emit("user", id=after.id, revision=revision, ended_below=ended_below, kept=survivor)
+    return revision, tuple(ended)
+
+
+# The feed
+
+
+def events(rows: Rows, after: str = "", limit: int = 1000) -> list[Entry]:
+    return rows.events(after, limit)
+
+
+def revocations(rows: Rows, after: str = "", limit: int = 5000) -> list[Revocation]:
+    return rows.revocations(after, limit)

@@ -11,7 +11,7 @@ from asgi_auth.clock import Clock
 from asgi_auth.errors import InvalidGrant, InvalidScope, StoreUnavailable
 from asgi_auth.model import AUTHENTICATED, Client, Grant, Session, UserRow, scope_text, scope_tokens
 from asgi_auth.secret import digest, new_secret
-from asgi_auth.stores import Loaded, NewGrant, NewSession, Store, Windows, new_sid
+from asgi_auth.stores import Exchange, Loaded, NewGrant, NewSession, Store, Windows, new_sid
 from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.keyring import KeyRing
 from asgi_auth.tokens.refresh import RefreshCodec, RefreshToken, successor
@@ -170,8 +170,8 @@ class Grants:
                 raise InvalidGrant
             scopes = _allowed(grant, row, asked)
             nonce = new_secret()
-            done = await self._store.exchange(
-                named.sid,
+            wanted = Exchange(
+                sid=named.sid,
                 generation=named.generation,
                 digest=digest(named.secret),
                 client_id=grant.client_id if client_id is None else client_id,
@@ -181,6 +181,7 @@ class Grants:
                 next_digest=digest(successor(refresh_token, nonce)),
                 windows=self._windows,
             )
+            done = await self._store.exchange(wanted)
             if done.outcome == "changed":
                 continue
             if done.outcome == "reused":

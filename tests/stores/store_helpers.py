@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asgi_auth.model import Event, UserRow
-from asgi_auth.stores import Created, Exchanged, Keep, Loaded, NewGrant, NewSession, Presented, Store, Windows
+from asgi_auth.stores import Created, Exchange, Exchanged, Keep, Loaded, NewGrant, NewSession, Presented, Store, Windows
 
 IDLE, LIFETIME, TOKEN = 1000.0, 10_000.0, 600.0
 WINDOWS = Windows(idle=IDLE, token_lifetime=TOKEN, grace=10.0, redelivery=100.0)
@@ -87,7 +87,7 @@ async def exchange(store: Store, name: str, generation: int, secret: str, follow
     if "revision" not in options:
         loaded = await store.load(sid(name))
         options["revision"] = loaded.user.revision if isinstance(loaded, Loaded) and loaded.user else 0
-    return await store.exchange(sid(name), **options)
+    return await store.exchange(Exchange(sid(name), **options))
 
 
 async def alive(store: Store, name: str) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from store_helpers import WINDOWS, bearer, cookie, digest
 
 from asgi_auth.model import Grant, UserRow
-from asgi_auth.stores import Limit, rules
+from asgi_auth.stores import Exchange, Limit, Windows, rules
 from asgi_auth.stores.rules import Counter, Turn
 
 USER = UserRow("alice", revision=3, ended_below=2)
@@ -42,6 +42,10 @@ def test_who_is_dead_and_why(record, user, turn, now, reason):
 GRANT = Grant("app", None, 2, digest("r2"), digest("r1"), nonce="n", asked="read", made_at=1000.0)
 
 
+def asked(generation: int, secret: str, scope: str, windows: Windows = WINDOWS) -> Exchange:
+    return Exchange("s", generation, digest(secret), "app", scope, 1, "n2", digest("r3"), windows)
+
+
 @pytest.mark.parametrize(
     ("generation", "secret", "scope", "confirmed_at", "now", "outcome"),
     [
@@ -63,14 +67,12 @@ GRANT = Grant("app", None, 2, digest("r2"), digest("r1"), nonce="n", asked="read
 )
 def test_what_becomes_of_a_refresh_token(generation, secret, scope, confirmed_at, now, outcome):
     grant = replace(GRANT, confirmed_at=confirmed_at)
-    judged = rules.judge(grant, generation=generation, digest=digest(secret), scope=scope, windows=WINDOWS, now=now)
-    assert judged == outcome
+    assert rules.judge(grant, asked(generation, secret, scope), now) == outcome
 
 
 def test_strict_rotation_repeats_nothing_even_at_once():
     strict = WINDOWS._replace(grace=0.0, redelivery=0.0)
-    judged = rules.judge(GRANT, generation=1, digest=digest("r1"), scope="read", windows=strict, now=1000.0)
-    assert judged == "reused"
+    assert rules.judge(GRANT, asked(1, "r1", "read", strict), 1000.0) == "reused"
 
 
 def test_an_empty_digest_shows_nothing():

@@ -11,9 +11,8 @@
 --   events      stream   the feed; the channel of the same name repeats it
 --   dead        zset     revocations in their order;  dead:until  the same, scored by when they are over
 --   h:<key>     hash     a throttle's counter;  keys, once:<name>  strings
--- so all of them lie in one slot of a cluster. KEYS declares those that are known beforehand, since a cluster routes by
--- them; the rest (a session's user, the sessions of a user) is found on the way. In a cluster `n:` and `users` belong
--- into a partition of their own, and a name is reserved before its user is written.
+-- so all of them lie in one slot of a cluster, which routes by KEYS[1]; the others are found on the way. In a cluster
+-- `n:` and `users` belong into a partition of their own, and a name is reserved before its user is written.
 --
 -- Numbers leave as text with 17 digits: Lua's own conversion has 14, and a reply would cut off the fraction. Nothing is
 -- decoded from JSON here, so nothing is lost to it.
@@ -154,13 +153,17 @@ local function bury(sid, r, reason, quiet)
   return { sid, r.user or '', reason }
 end
 
--- As `find`, for scripts that write: a record that cannot be read ends here, and nothing else does.
-local function mend(sid)
+-- For scripts that write: the session if it lives, else nil and what is left of it. A record that cannot be read ends
+-- here, and nothing else does.
+local function alive(sid)
   local r, why = find(sid)
   if why == 'broken' and not r.ended then
     bury(sid, r, 'broken')
   end
-  return r, why
+  if why then
+    return nil, r
+  end
+  return r
 end
 
 -- A living session's new idle end: in the record, in the index, in the TTLs.
@@ -179,8 +182,8 @@ end
 local function living(id)
   local found = {}
   for _, sid in ipairs(redis.call('ZRANGE', P .. 'i:' .. id, 0, -1)) do
-    local r, why = mend(sid)
-    if r and not why then
+    local r = alive(sid)
+    if r then
       found[#found + 1] = { sid, r }
     else
       redis.call('ZREM', P .. 'i:' .. id, sid)
@@ -189,11 +192,15 @@ local function living(id)
   return found
 end
 
--- Until when tokens of this session or user must be remembered if they die. Never earlier than before.
-local function tokens_live(key, till)
-  if till > (tonumber(redis.call('HGET', key, 'tokens_until')) or 0) then
-    redis.call('HSET', key, 'tokens_until', text(till))
+-- An access token was made: until when it must be remembered if its session or user dies. Never earlier than before.
+local function token_made(sid, r, lifetime)
+  local till = math.min(NOW + lifetime, tonumber(r.expires_at))
+  for _, key in ipairs({ P .. 's:' .. sid, r.user and P .. 'u:' .. r.user }) do
+    if till > (tonumber(redis.call('HGET', key, 'tokens_until')) or 0) then
+      redis.call('HSET', key, 'tokens_until', text(till))
+    end
   end
+  sweep()
 end
 
 -- Ends a user's sessions but `keep`. `ended_below` decides, for those missing from the index too; the walk makes the
@@ -206,8 +213,8 @@ local function end_sessions(id, revision, reason, keep, digest)
     end
   end
   if keep ~= '' then
-    local r, why = mend(keep)
-    if r and not why and r.user == id then
+    local r = alive(keep)
+    if r and r.user == id then
       kept = keep
       redis.call('HSET', P .. 's:' .. keep, 'revision', text(revision))
       if digest ~= '' then

@@ -1,43 +1,42 @@
 #!lua
--- ARGV: sid, user or '', revision, limit (0: none), evict or '', what it replaces (sid, digest), whose data it takes
--- (sid, digest), idle, lifetime, lifetime of the first access token (0: none), the secret's digest, the refresh token's,
--- number of methods, the methods as JSON texts, then the record's other fields and values.
-local sid, id, revision, limit, evict = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8] ~= ''
-local idle, lifetime, token_lifetime = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local digest, token_digest, methods = ARGV[16], ARGV[17], tonumber(ARGV[18])
-local key = P .. 's:' .. sid
+-- ARGV: sid, limit (0: none), evict or '', what it replaces (sid, digest), whose data it takes (sid, digest), number of
+-- methods, the methods as JSON texts, then fields and values: the record as it would be if the clock stood at 0, the data.
+local sid, limit, evict, methods = ARGV[4], tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[11])
+local new = {}
+for i = 12 + methods, #ARGV, 2 do
+  new[ARGV[i]] = ARGV[i + 1]
+end
+local id, key = new.user, P .. 's:' .. sid
 
 -- This very call, asked again: the session as it is. One that has ended meanwhile stays dead.
-local there, dead = mend(sid)
-if there then
-  local first = there.generation == nil and '' or there.generation == '1' and there.token_digest
-  if not dead and (there.user or '') == id and there.digest == digest and first == token_digest then
-    return { loaded(sid, there), {} }
-  end
+local there, dead = alive(sid)
+if there and there.user == id and there.digest == new.digest and there.generation == new.generation
+  and there.token_digest == new.token_digest then
+  return { loaded(sid, there), {} }
+elseif there or dead then
   return { 'changed' }
 end
 
-local u = id ~= '' and user(id)
-if id ~= '' and (not u or u.deleted == '1' or u.disabled == '1' or u.revision ~= revision) then
+local u = id and user(id)
+if id and (not u or u.deleted == '1' or u.disabled == '1' or u.revision ~= new.revision) then
   return { 'changed' }
 end
 
--- What the browser showed: a session that is dead (a forgotten one: empty), or one that lives and has this secret.
+-- What the browser showed: a session that lives and has this secret, or one that is dead (a forgotten one: empty).
 local function shown(other, secret)
   if other == '' then
-    return nil, nil
+    return nil
   end
-  local r, why = mend(other)
-  if not r or why then
-    return r or {}, nil
+  local r, gone = alive(other)
+  if not r then
+    return nil, gone or {}
   end
   local good = r.digest == secret or (r.previous_digest == secret and NOW < (tonumber(r.previous_until) or 0))
-  return nil, secret ~= '' and good and r or nil
+  return secret ~= '' and good and r or nil
 end
-
-local dead_old, old = shown(ARGV[9], ARGV[10])
-local dead_visit, visit = shown(ARGV[11], ARGV[12])
-if visit and (visit.user or ARGV[11] == ARGV[9]) then
+local old, dead_old = shown(ARGV[7], ARGV[8])
+local visit, dead_visit = shown(ARGV[9], ARGV[10])
+if visit and (visit.user or ARGV[9] == ARGV[7]) then
   visit = nil
 end
 
@@ -45,7 +44,7 @@ end
 local rivals = {}
 if u and limit > 0 then
   for _, one in ipairs(living(id)) do
-    if not (old and one[1] == ARGV[9]) then
+    if not (old and one[1] == ARGV[7]) then
       rivals[#rivals + 1] = one
     end
   end
@@ -63,63 +62,43 @@ if u and limit > 0 then
   end)
 end
 
+-- The place of what was shown is taken: a living session ends and may leave its data; a dead one says from now on why
+-- its holder should not clear the new cookie.
 local ended = {}
-local function take(other, r, keeps_data)
-  for field, value in pairs(r) do
-    if keeps_data and string.sub(field, 1, 2) == 'd:' then
-      redis.call('HSET', key, field, value)
+local function replace(other, r, gone, keeps_data)
+  if r then
+    for field, value in pairs(r) do
+      if keeps_data and string.sub(field, 1, 2) == 'd:' then
+        redis.call('HSET', key, field, value)
+      end
     end
-  end
-  ended[#ended + 1] = bury(other, r, 'replaced')
-end
--- Dead already: from now on it says why its holder should not clear the new cookie.
-local function retell(other, r)
-  if r.ended then
+    ended[#ended + 1] = bury(other, r, 'replaced')
+  elseif gone and gone.ended then
     redis.call('HSET', P .. 's:' .. other, 'ended', 'replaced')
-  else
-    bury(other, r, 'replaced', true)
+  elseif gone then
+    bury(other, gone, 'replaced', true)
   end
 end
-
-if old then
-  take(ARGV[9], old, not old.user or old.user == id)
-elseif dead_old then
-  retell(ARGV[9], dead_old)
-end
-if visit then
-  take(ARGV[11], visit, true)
-elseif dead_visit then
-  retell(ARGV[11], dead_visit)
-end
+replace(ARGV[7], old, dead_old, old and (not old.user or old.user == id))
+replace(ARGV[9], visit, dead_visit, true)
 for i = 1, limit > 0 and #rivals - limit + 1 or 0 do
   ended[#ended + 1] = bury(rivals[i][1], rivals[i][2], 'evicted')
 end
 
-local amr = {}
+local amr, now = {}, text(NOW)
 for i = 1, methods do
-  amr[i] = ARGV[18 + i] .. ':' .. text(NOW)
+  amr[i] = ARGV[11 + i] .. ':' .. now
 end
-local ends, now = NOW + lifetime, text(NOW)
-redis.call('HSET', key, 'created_at', now, 'seen_at', now, 'authenticated_at', now, 'idle', text(idle),
-  'expires_at', text(ends), 'amr', '{' .. table.concat(amr, ',') .. '}', 'revision', u and revision or 0,
-  'era', redis.call('HGET', P .. 'era', 'n') or 0, 'digest', digest, 'previous_digest', '', 'previous_until', 0,
-  'tokens_until', 0, 'data_version', 0)
-if u then
-  redis.call('HSET', key, 'user', id)
+put(key, ARGV, 12 + methods)
+redis.call('HSET', key, 'created_at', now, 'seen_at', now, 'authenticated_at', now, 'tokens_until', 0,
+  'expires_at', text(NOW + new.expires_at), 'amr', '{' .. table.concat(amr, ',') .. '}',
+  'era', redis.call('HGET', P .. 'era', 'n') or 0)
+if new.generation then
+  redis.call('HSET', key, 'made_at', now)
 end
-if token_digest ~= '' then
-  redis.call('HSET', key, 'generation', 1, 'token_digest', token_digest,
-    'previous_token_digest', '', 'nonce', '', 'asked', '', 'made_at', now)
-end
-put(key, ARGV, 19 + methods)
 local made = hash(key)
-move(sid, made, idle)
-if token_lifetime > 0 then
-  local till = math.min(NOW + token_lifetime, ends)
-  tokens_live(key, till)
-  if u then
-    tokens_live(P .. 'u:' .. id, till)
-  end
+move(sid, made, tonumber(made.idle))
+if new.generation then
+  token_made(sid, made, tonumber(new.tokens_until))
 end
-sweep()
 return { loaded(sid, made), ended }

@@ -5,9 +5,9 @@ local nonce, next_digest, idle = ARGV[10], ARGV[11], tonumber(ARGV[12])
 local token_lifetime, grace, redelivery = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local key = P .. 's:' .. sid
 
-local r, why = mend(sid)
+local r = alive(sid)
 local current = r and tonumber(r.generation)
-if not r or why or not current then
+if not current then
   return { 'ended' }
 elseif r.client_id ~= client then
   return { 'mismatch' }
@@ -16,12 +16,7 @@ elseif r.user and user(r.user).revision ~= revision then
 end
 
 local function done(outcome, made_by)
-  local till = math.min(NOW + token_lifetime, tonumber(r.expires_at))
-  tokens_live(key, till)
-  if r.user then
-    tokens_live(P .. 'u:' .. r.user, till)
-  end
-  sweep()
+  token_made(sid, r, token_lifetime)
   return { outcome, made_by, loaded(sid, r) }
 end
 

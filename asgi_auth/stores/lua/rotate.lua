@@ -1,8 +1,8 @@
 #!lua
 -- ARGV: sid, the digest that must be current, the new one, the old one's grace.
 local sid, old, new, grace = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
-local r, why = mend(sid)
-if not r or why or r.digest == '' then
+local r = alive(sid)
+if not r or r.digest == '' then
   return 0
 elseif r.digest == new then -- this very call, asked again: nobody else knows the new secret
   return 1

@@ -1,42 +1,37 @@
 #!lua
 -- ARGV: sid, the most bytes that keys and values may have, how many keys are deleted, those, then keys and values.
-local sid, most, deleted = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local sid, most, puts_from = ARGV[4], tonumber(ARGV[5]), 7 + tonumber(ARGV[6])
 local key = P .. 's:' .. sid
-local r, why = mend(sid)
-if not r or why then
+local r = alive(sid)
+if not r then
   return 'gone'
 end
 
-local before, size = 0, 0
-for field, value in pairs(r) do
-  if string.sub(field, 1, 2) == 'd:' then
-    before = before + #field - 2 + #value
+local function size()
+  local bytes = 0
+  for field, value in pairs(r) do
+    if string.sub(field, 1, 2) == 'd:' then
+      bytes = bytes + #field - 2 + #value
+    end
   end
+  return bytes
 end
-size = before
-local function replace(field, value)
-  if r[field] then
-    size = size - (#field - 2 + #r[field])
-  end
-  r[field] = value
-  if value then
-    size = size + #field - 2 + #value
-  end
+local before = size()
+for i = 7, puts_from - 1 do
+  r[ARGV[i]] = nil
 end
-for i = 7, 6 + deleted do
-  replace(ARGV[i], nil)
+for i = puts_from, #ARGV, 2 do
+  r[ARGV[i]] = ARGV[i + 1]
 end
-for i = 7 + deleted, #ARGV, 2 do
-  replace(ARGV[i], ARGV[i + 1])
-end
-if size > most and size > before then
+local after = size()
+if after > most and after > before then
   return 'too_large'
 end
 
-for i = 7, 6 + deleted do
+for i = 7, puts_from - 1 do
   redis.call('HDEL', key, ARGV[i])
 end
-put(key, ARGV, 7 + deleted)
+put(key, ARGV, puts_from)
 local version = redis.call('HINCRBY', key, 'data_version', 1)
 emit('changed', 'sid', sid, 'data_version', version)
 return version
