@@ -36,6 +36,7 @@ class CookiesShown(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<CookiesShown {len(self.session)}, {len(self.visitor)}>"  # they may be alive: keep them out of logs
+
     carried: bool = False
 
 

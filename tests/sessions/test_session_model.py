@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from conftest import Clock
+from clocks import Clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seats import USERS, call, handled, http_scope, new_auth
