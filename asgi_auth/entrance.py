@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -259,6 +260,17 @@ async def touch(context: Context, *, since_entry: float = 0.0) -> None:
             await context.auth.parts.store.touch([record.sid])
         except StoreUnavailable as error:
             log.warning("activity was not written, so a session may end too early: %s", error)
+
+
+def lost_on_the_way_back(context: Context) -> bool:
+    """Whether this looks like the way back from a provider (RFC 6749 §4.1.2) on which a Strict cookie was not sent."""
+    settings, scope = context.auth.settings, context.scope
+    if settings.session_samesite != "strict" or context.presented is not None or context.identity is not None:
+        return False
+    headers = scope["headers"]
+    crossed = values(headers, b"sec-fetch-site") == [b"cross-site"]
+    navigates = values(headers, b"sec-fetch-mode") == [b"navigate"]
+    return crossed and navigates and re.search(rb"(?:^|&)state=", scope.get("query_string") or b"") is not None
 
 
 def is_passive(context: Context, path: str) -> bool:

@@ -25,6 +25,7 @@ from asgi_auth.errors import (
 from asgi_auth.model import Client, Identity, Session, UserRow
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
+from asgi_auth.settings import Settings
 from asgi_auth.stores import Created, Ended, Keep, Loaded, NewSession, Presented, new_sid
 from asgi_auth.tokens.grants import Reuse, TokenPair
 
@@ -291,7 +292,7 @@ class Logins:
                 revision=row.revision,
                 replaces=replaces,
                 data_from=data_from,
-                limit=settings.session_limit,
+                limit=_limit(settings, row),
                 evict=settings.session_limit_policy == "evict",
             )
             if isinstance(created, Created):
@@ -319,7 +320,7 @@ class Logins:
         )
 
     def _exceeded(self, context: Context | None, row: UserRow) -> None:
-        limit = self._parts.settings.session_limit
+        limit = _limit(self._parts.settings, row)
         self._parts.audit.record(audit.SESSIONS_EXCEEDED, row.id, limit, request=facts(context))
 
     def _renewed(self, context: Context, identity: Identity, secret: str) -> None:
@@ -343,6 +344,10 @@ class Logins:
 def facts(context: Context | None) -> audit.RequestFacts:
     """What the log says of the request, if there is one."""
     return audit.NO_REQUEST if context is None else context.facts
+
+
+def _limit(settings: Settings, row: UserRow) -> int:
+    return settings.session_limit if row.session_limit is None else row.session_limit
 
 
 def _client(context: Context) -> Client:

@@ -15,7 +15,7 @@ from asgi_auth.auth import Auth
 from asgi_auth.context import KEY, Context
 from asgi_auth.endpoints import Endpoint, Endpoints
 from asgi_auth.endpoints.call import Call
-from asgi_auth.entrance import enter, guard
+from asgi_auth.entrance import enter, guard, lost_on_the_way_back
 from asgi_auth.errors import ConfigurationError, CredentialError, StoreUnavailable
 from asgi_auth.http.credentials import has_preflight
 from asgi_auth.http.forwarded import route_path
@@ -140,6 +140,12 @@ class AuthMiddleware:
             return
         await enter(context, path=path)
         guard(context)
+        if lost_on_the_way_back(context):
+            self._warn(
+                "strict",
+                "a callback came without the session's cookie, which ASGI_AUTH_SESSION_SAMESITE=strict "
+                "keeps back there: land on a page of your own first, or use lax",
+            )
         if self.auth.silent and context.identity is not None:
             self.auth.silent = False
             self.auth.parts.audit.record(audit.STORE_RECOVERED)

@@ -57,20 +57,24 @@ class User(BaseUser):
         display_name: for people; the id if not given.
         scopes: what the user may do; any collection of RFC 6749 §3.3 scope tokens.
         claims: what else the application wants to know of the user; JSON values.
+        session_limit: how many sessions the user may have, instead of `SESSION_LIMIT`; 0: any number; None: as set.
 
     Raises:
-        ValueError: the id is empty, too long or has control characters; a scope is none.
+        ValueError: the id is empty, too long or has control characters; a scope is none; the limit is no number.
     """
 
     id: str
     display_name: str = ""  # pyright: ignore[reportIncompatibleMethodOverride]
     scopes: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    session_limit: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not 0 < len(self.id) <= 255 or _CONTROL.search(self.id):
             raise ValueError("a user's id is a text of 1 to 255 characters without control characters")
         object.__setattr__(self, "scopes", scope_tokens(self.scopes))
+        if self.session_limit is not None and (type(self.session_limit) is not int or self.session_limit < 0):
+            raise ValueError("a user's session_limit is a whole number from 0 on, or None")
         if not self.display_name:
             object.__setattr__(self, "display_name", self.id)
 
@@ -253,6 +257,7 @@ class UserRow:
         revision: rises with every change of the user, sessions' ends included. Starts at 1.
         ended_below: sessions of a lower revision are dead.
         disabled: may not log in, has no sessions.
+        session_limit: instead of the setting; None: as set.
         deleted: only id and revision are left, so that nothing of an earlier life counts should the id come back.
         checked_at: when the application's directory was last asked about the user (store's clock).
     """
@@ -266,11 +271,12 @@ class UserRow:
     revision: int = 0
     ended_below: int = 0
     disabled: bool = False
+    session_limit: int | None = None
     deleted: bool = False
     checked_at: float = 0.0
 
     def user(self) -> User:
-        return User(self.id, self.display_name, self.scopes, self.claims)
+        return User(self.id, self.display_name, self.scopes, self.claims, self.session_limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
 from asgi_auth.settings import Settings
-from asgi_auth.stores import Store
+from asgi_auth.stores import Ended, Store
 from asgi_auth.stores.opening import open_store
 from asgi_auth.throttle import LoginThrottle
 from asgi_auth.tokens.access import AccessTokens
@@ -31,6 +31,7 @@ from asgi_auth.users import Users
 from asgi_auth.view import View
 
 OnChange = Callable[[UserRow | None, UserRow], None]
+OnEnd = Callable[[tuple[Ended, ...]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,13 @@ class Parts(Foundation):
 
 
 def found(
-    settings: Settings, *, clock: Clock, directory: Directory | None, store: Store | None, on_change: OnChange
+    settings: Settings,
+    *,
+    clock: Clock,
+    directory: Directory | None,
+    store: Store | None,
+    on_change: OnChange,
+    on_end: OnEnd,
 ) -> Foundation:
     """Make what needs no answer from the store. Nothing is opened.
 
@@ -88,7 +95,7 @@ def found(
         store_name=store_name,
         view=View(store),
         directory=directory,
-        users=Users(store, directory, user_refresh=settings.user_refresh, on_change=on_change),
+        users=Users(store, directory, user_refresh=settings.user_refresh, on_change=on_change, on_end=on_end),
         throttle=LoginThrottle(store, rate=settings.login_rate),
         keys=KeyRing(
             store,

@@ -15,7 +15,7 @@ from asgi_auth.parts import Foundation, Parts, complete, found
 from asgi_auth.sessions.cookies import name_pattern
 from asgi_auth.settings import Settings
 from asgi_auth.startup import announce
-from asgi_auth.stores import Store
+from asgi_auth.stores import Ended, Store
 
 
 class Runtime:
@@ -124,6 +124,7 @@ class Runtime:
             directory=self._given,
             store=self._given_store,
             on_change=self._changed,
+            on_end=self._ended,
         )
 
     def _changed(self, before: UserRow | None, after: UserRow) -> None:
@@ -137,3 +138,10 @@ class Runtime:
             record(audit.RIGHTS_CHANGED, after.id, scope_text(before.scopes), scope_text(after.scopes))
         else:
             record(audit.USER_UPDATED, None, after.id)
+
+    def _ended(self, sessions: tuple[Ended, ...]) -> None:
+        """Log the sessions of a user who is gone from the directory."""
+        if self._base is None:
+            return
+        for one in sessions:
+            self._base.audit.record(audit.SESSION_EXPIRED, one.user_id, one.reason, sid=one.sid, reason=one.reason)

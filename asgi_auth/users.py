@@ -41,12 +41,14 @@ class Users:
         user_refresh: float = 300.0,
         timeout: float = 10.0,
         on_change: Callable[[UserRow | None, UserRow], None] = lambda before, after: None,
+        on_end: Callable[[tuple[Ended, ...]], None] = lambda ended: None,
     ) -> None:
         self._store = store
         self._directory = directory
         self._user_refresh = user_refresh
         self._timeout = timeout
         self._on_change = on_change
+        self._on_end = on_end
         self._asking: set[str] = set()
 
     async def authenticate(self, username: str, password: str) -> UserRow | None:
@@ -154,7 +156,7 @@ class Users:
     async def _asked(self, row: UserRow) -> UserRow | None:
         user = await self._answer(self._in_time(row.id))
         if user is None:
-            await self._store.end_user(row.id, "disabled")
+            self._on_end(await self._store.end_user(row.id, "disabled") or ())
             return None
         if _like(row, user) == row:
             # Nothing but the time of asking is new, which every write of the row notes.
@@ -210,7 +212,7 @@ def _like(row: UserRow, user: User) -> UserRow:
     name = user.display_name
     if name == user.id:
         name = row.display_name or name
-    return replace(row, display_name=name, scopes=user.scopes, claims=user.claims)
+    return replace(row, display_name=name, scopes=user.scopes, claims=user.claims, session_limit=user.session_limit)
 
 
 def _known(user_id: str, found: T | None) -> T:

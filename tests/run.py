@@ -35,7 +35,13 @@ def main() -> int:
         results = [subprocess.run(command, cwd=ROOT, check=False) for command in commands]
         return max(result.returncode for result in results)
     browser = any(map(shutil.which, BROWSERS))
-    command = [python, "-m", "pytest", *([] if browser else ["-m", "not browser"]), *(arguments or ["-n", "auto"])]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        *([] if browser else ["-m", "not browser"]),
+        *(arguments or ["-n", "auto", "--dist", "worksteal"]),
+    ]
     result = subprocess.run(command, cwd=ROOT, check=False)
     if not browser:
         print("Left out: the browser's tests, since there is no Chromium here (apt-get install chromium).")

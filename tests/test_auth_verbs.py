@@ -236,6 +236,41 @@ async def test_the_auth_of_a_request_is_the_one_that_answers_for_it(site: Site) 
     await site.ask(handler)
 
 
+async def test_another_auth_than_the_one_that_answers_says_so(site: Site, clock: Any) -> None:
+    async def handler(auth: Auth, scope: Any, send: Any) -> Any:
+        async with make(clock) as other:
+            with pytest.raises(RuntimeError, match=r"Auth\.of"):
+                await other.login(scope, ALICE)
+
+    await site.ask(handler)
+    assert await site.auth.sessions("alice") == []
+
+
+async def test_a_users_own_limit_counts_instead_of_the_setting(clock: Any, anyio_backend: Any) -> None:
+    async with make(clock, session_limit=1) as auth:
+        two = User("alice", session_limit=2)
+        for _ in range(3):
+            await auth.issue(two)
+        assert len(await auth.sessions("alice")) == 2
+        await auth.update_user(User("alice", session_limit=0))
+        for _ in range(3):
+            await auth.issue(User("alice", session_limit=0))
+        assert len(await auth.sessions("alice")) == 5
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, "2", True])
+def test_a_users_limit_is_a_whole_number(limit: Any) -> None:
+    with pytest.raises(ValueError, match="session_limit"):
+        User("alice", session_limit=limit)
+
+
+async def test_a_token_that_we_would_refuse_is_never_made(auth: Auth) -> None:
+    many = User("alice", scopes=frozenset(f"scope:number:{number}" for number in range(1000)))
+    with pytest.raises(InvalidScope):
+        await auth.issue(many)
+    assert await auth.sessions("alice") == []
+
+
 async def test_login_of_a_disabled_user_is_refused(site: Site) -> None:
     await site.ask(login)
     await site.auth.disable_user("alice")

@@ -48,6 +48,11 @@ async def both_apart(request: Request) -> Response:
     return PlainTextResponse("in", headers={"cache-control": "max-age=5"})
 
 
+@require("authenticated")
+async def starlettes_word(request: Request) -> Response:
+    return PlainTextResponse("in")
+
+
 async def login(request: Request) -> Response:
     await Auth.of(request).login(request, USERS[request.path_params["name"]])
     return Response()
@@ -78,6 +83,7 @@ def app(auth: Auth, **options: Any) -> AuthMiddleware:
         Route("/page", Page),
         Route("/both", both),
         Route("/apart", both_apart),
+        Route("/starlettes", starlettes_word),
         Route("/theirs", theirs),
         Route("/caught", caught),
         WebSocketRoute("/ws", socket),
@@ -355,3 +361,10 @@ async def test_a_refusal_after_the_answer_began_changes_nothing() -> None:
 
     with pytest.raises(HTTPException):
         await call(AuthMiddleware(page, new_auth()), http_scope())
+
+
+async def test_starlettes_word_for_somebody_means_somebody() -> None:
+    async with browser(app(new_auth())) as client:
+        assert (await client.get("/starlettes")).status_code == 401
+        await client.get("/login/alice")
+        assert (await client.get("/starlettes")).status_code == 200

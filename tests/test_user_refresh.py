@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -105,6 +106,17 @@ async def test_a_user_who_is_gone_loses_all_sessions(clock: Any, first: str) -> 
     house.people.alice = ALICE  # back, with the same id
     assert (await house.get(cookie)).json()["user"] == ""
     assert (await house.get(bearer)).status_code == 401
+
+
+async def test_the_end_of_a_gone_users_sessions_is_logged(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asgi_auth.security")
+    house = House(clock)
+    cookie, _ = await house.both()
+    house.people.alice = None
+    clock.advance(301)
+    await house.get(cookie)
+    told = [record.getMessage() for record in caplog.records if "session_expired:alice,disabled" in record.getMessage()]
+    assert len(told) == 2
 
 
 async def test_a_gone_users_cookie_is_cleared_as_any_dead_one_is(clock: Any) -> None:

@@ -37,16 +37,20 @@ class SessionCookies:
 
     def __init__(self, ring: str, *, name: str | None, same_site: SameSite, domain: str | None, path: str) -> None:
         def pair(base: str, secure: bool) -> Pair:
-            names = (base, f"{base}-anonymous")
-            specs = [CookieSpec(one, secure=secure, same_site=same_site, domain=domain, path=path) for one in names]
+            # A visitor's data opens nothing, and is wanted on the way back from a provider, where Strict is not sent.
+            lenient: SameSite = "lax" if same_site == "strict" else same_site
+            specs = [
+                CookieSpec(name, secure=secure, same_site=site, domain=domain, path=path)
+                for name, site in ((base, same_site), (f"{base}-anonymous", lenient))
+            ]
             session, visitor = (SetCookie(spec) for spec in specs)
-            return Pair(session, visitor, names[0].encode("ascii"), names[1].encode("ascii"))
+            return Pair(session, visitor, *(spec.name.encode("ascii") for spec in specs))
 
         prefixed = "__Secure-session" if domain or path != "/" else "__Host-session"
         self.secure = pair(name or prefixed, True)
-        self.plain = pair(
-            name or f"session-{ring[:4]}", (bool(name) and str(name).startswith("__")) or same_site == "none"
-        )
+        # Browsers take Secure cookies from this machine over plain http too, and some cookies are nothing without it.
+        must = same_site == "none" or (name is not None and name.startswith("__"))
+        self.plain = pair(name or f"session-{ring[:4]}", must)
         pairs = (self.secure, self.plain)
         self.names = frozenset(pair.session_name for pair in pairs) | {pair.visitor_name for pair in pairs}
         """Under which a cookie of ours may come."""

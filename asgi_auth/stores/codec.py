@@ -115,6 +115,7 @@ def user_fields(row: UserRow) -> Fields:
         "disabled": "1" if row.disabled else "",
         "name": row.name,
         "password_hash": row.password_hash,
+        "session_limit": None if row.session_limit is None else str(row.session_limit),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -141,6 +142,7 @@ def user_row(user_id: str, fields: Fields) -> UserRow:
             revision=revision,
             ended_below=ended_below,
             disabled=fields["disabled"] == "1",
+            session_limit=int(fields["session_limit"]) if "session_limit" in fields else None,
             checked_at=float(fields["checked_at"]),
         )
     except (KeyError, AttributeError, TypeError, ValueError) as error:

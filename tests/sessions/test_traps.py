@@ -468,3 +468,32 @@ async def test_no_log_line_holds_a_credential(caplog: pytest.LogCaptureFixture) 
     ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("asgi_auth"))
     for secret in (PASSWORD, cookie, cookie.split(".")[2], tokens["access_token"], tokens["refresh_token"]):
         assert secret not in ours
+
+
+WAY_BACK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+
+
+@pytest.mark.parametrize(
+    ("same_site", "path", "headers", "warns"),
+    [
+        ("strict", "/?code=1&state=2", WAY_BACK, True),
+        ("strict", "/?code=1", WAY_BACK, False),
+        ("strict", "/?state=2", {**WAY_BACK, "sec-fetch-site": "same-origin"}, False),
+        ("lax", "/?code=1&state=2", WAY_BACK, False),
+    ],
+)
+async def test_strict_warns_when_a_callback_arrives_without_its_cookie(
+    caplog: pytest.LogCaptureFixture, same_site: str, path: str, headers: dict[str, str], warns: bool
+) -> None:
+    async with browser(site(new_auth(session_samesite=same_site))) as client:
+        for _ in range(2):
+            assert (await client.get(path, headers=headers)).status_code == 200
+    told = [record for record in caplog.records if "SESSION_SAMESITE" in record.getMessage()]
+    assert len(told) == int(warns)
+
+
+async def test_a_visitors_cookie_is_lax_under_a_strict_session() -> None:
+    async with browser(site(new_auth(session_samesite="strict"))) as client:
+        answer = await client.get("/write/cart")
+    (cookie,) = set_cookies(answer)
+    assert "SameSite=Lax" in cookie

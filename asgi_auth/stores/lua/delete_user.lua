@@ -10,7 +10,7 @@ local ended, kept = end_sessions(id, u.revision + 1, 'deleted', '', '')
 if u.name_key then
   redis.call('DEL', P .. 'n:' .. u.name_key)
 end
-redis.call('HDEL', key, 'display_name', 'scopes', 'claims', 'name', 'name_key', 'password_hash', 'disabled', 'checked_at')
+redis.call('HDEL', key, 'display_name', 'scopes', 'claims', 'name', 'name_key', 'password_hash', 'disabled', 'session_limit', 'checked_at')
 redis.call('HSET', key, 'deleted', 1, 'by', NONCE)
 redis.call('ZREM', P .. 'users', id)
 user_changed(id, kept)

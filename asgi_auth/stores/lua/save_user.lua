@@ -35,7 +35,7 @@ if ends ~= '' then
   local _
   _, kept = end_sessions(id, revision, ends, ARGV[8], ARGV[9])
 end
-redis.call('HDEL', key, 'name', 'name_key', 'password_hash', 'deleted')
+redis.call('HDEL', key, 'name', 'name_key', 'password_hash', 'session_limit', 'deleted')
 redis.call('HSET', key, 'revision', text(revision), 'checked_at', text(NOW), 'by', NONCE)
 redis.call('HSETNX', key, 'ended_below', 0)
 if name then
