@@ -20,7 +20,7 @@ def modules_after(*statements: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def imported() -> set[str]:
-    return modules_after("import asgi_auth")
+    return modules_after("from asgi_auth import *")
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -39,6 +39,20 @@ def test_the_package_imports_neither_a_store_nor_the_command_nor_an_integration(
     assert {name for name in inside if name.startswith(("asgi_auth.cli", "asgi_auth.integrations"))} == set()
     stores = {name for name in inside if name.startswith("asgi_auth.stores")}
     assert stores <= {"asgi_auth.stores", "asgi_auth.stores.opening"}
+
+
+def test_the_package_alone_brings_nothing_with_it():
+    stdlib_only = modules_after("import importlib, typing")
+    assert modules_after("import asgi_auth") - stdlib_only <= {"asgi_auth", "__future__"}
+
+
+def test_every_public_name_is_there():
+    import asgi_auth
+
+    assert all(hasattr(asgi_auth, name) for name in asgi_auth.__all__)
+    assert set(asgi_auth.__all__) <= set(dir(asgi_auth))
+    with pytest.raises(AttributeError, match="asgi_auth"):
+        asgi_auth.Nothing  # noqa: B018
 
 
 def test_an_auth_in_memory_imports_neither_redis_nor_sqlite():

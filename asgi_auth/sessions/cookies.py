@@ -4,6 +4,7 @@ ready-made writers once; a request only chooses."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from asgi_auth.http.cookies import CookieSpec, SetCookie
@@ -39,12 +40,9 @@ class SessionCookies:
         def pair(base: str, secure: bool) -> Pair:
             # A visitor's data opens nothing, and is wanted on the way back from a provider, where Strict is not sent.
             lenient: SameSite = "lax" if same_site == "strict" else same_site
-            specs = [
-                CookieSpec(name, secure=secure, same_site=site, domain=domain, path=path)
-                for name, site in ((base, same_site), (f"{base}-anonymous", lenient))
-            ]
-            session, visitor = (SetCookie(spec) for spec in specs)
-            return Pair(session, visitor, *(spec.name.encode("ascii") for spec in specs))
+            session = CookieSpec(base, secure=secure, same_site=same_site, domain=domain, path=path)
+            visitor = replace(session, name=f"{base}-anonymous", same_site=lenient)
+            return Pair(SetCookie(session), SetCookie(visitor), session.name.encode(), visitor.name.encode())
 
         prefixed = "__Secure-session" if domain or path != "/" else "__Host-session"
         self.secure = pair(name or prefixed, True)

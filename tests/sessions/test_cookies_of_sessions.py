@@ -96,7 +96,8 @@ async def test_the_cookie_is_the_safest_that_the_request_allows(
     assert got == name
     assert "; " + rest.partition("; ")[2] == attributes
     assert visitor.split("=")[0] == f"{name}-anonymous"
-    assert "; " + visitor.partition("; ")[2] == attributes
+    # A visitor's data opens nothing, so it may come along where a Strict session stays behind.
+    assert "; " + visitor.partition("; ")[2] == attributes.replace("SameSite=Strict", "SameSite=Lax")
 
 
 @pytest.mark.parametrize(
