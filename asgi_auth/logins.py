@@ -188,6 +188,7 @@ class Logins:
             clear = clear or identity.record is not None
         elif presented is not None:
             clear = await self._parts.session_backend.outlived(presented.sid)
+            await store.supersede(presented.sid)
         if context.visitor is not None:
             await store.end(context.visitor.sid, "logout")
             context.forget_visitor()

@@ -73,6 +73,7 @@ class LocalStore:
     touch = _writes(verbs.touch, durable=False)
     rotate = _writes(verbs.rotate)
     end = _writes(verbs.end)
+    supersede = _writes(verbs.supersede)
     end_user = _writes(verbs.end_user)
     end_all = _writes(verbs.end_all)
     sessions = _reads(verbs.sessions, many=True)

@@ -154,6 +154,9 @@ class RedisStore:
         reply = await self._run("end", sid, reason, change=True)
         return None if reply is None else _ended(reply)
 
+    async def supersede(self, sid: str) -> None:
+        await self._run("supersede", sid, change=True)
+
     async def end_user(
         self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
     ) -> tuple[Ended, ...] | None:

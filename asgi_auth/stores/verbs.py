@@ -122,7 +122,8 @@ def create(
         ends |= {record.sid: (record, "evicted") for record in others[:too_many]}
 
     for presented in (replaces, data_from):
-        _relabel(rows, presented)
+        if presented is not None:
+            supersede(rows, presented.sid)
     ended = tuple(_end(rows, record, reason) for record, reason in ends.values())
     record = rules.new_record(
         new,
@@ -145,12 +146,10 @@ def _shown(rows: Rows, presented: Presented | None) -> Record | None:
     return record
 
 
-def _relabel(rows: Rows, presented: Presented | None) -> None:
-    """A dead session in whose place another one comes, a forgotten one too: who still holds its cookie must not clear
-    the new one's."""
-    if presented is None or _living(rows, presented.sid) is not None:
+def supersede(rows: Rows, sid: str) -> None:
+    if _living(rows, sid) is not None:
         return
-    found = rows.session(presented.sid) or Tombstone(presented.sid, None, "replaced", 0.0, 0.0)
+    found = rows.session(sid) or Tombstone(sid, None, "replaced", 0.0, 0.0)
     if isinstance(found, Record):
         found = rules.tombstone(found, "replaced", rows.now)
     rows.bury(found._replace(reason="replaced", until=max(found.until, rows.now + TOMBSTONE_LIFETIME)))

@@ -604,6 +604,15 @@ async def test_a_late_logout_never_clears_the_cookie_of_a_later_login(house: Hou
     assert (await house.client.get("/whoami")).json()["user"] == "alice"
 
 
+async def test_after_a_logout_with_a_dead_cookie_no_answer_clears_it_any_more(house: House) -> None:
+    session = await house.login("alice")
+    old = [("cookie", cookie_header(house.client))]
+    await house.auth.revoke(session["session"]["id"])
+    assert set_cookies(await house.raw("GET", "/whoami", headers=old))
+    assert set_cookies(await house.raw("POST", "/auth/logout", headers=old))
+    assert not set_cookies(await house.raw("GET", "/whoami", headers=old))
+
+
 async def test_logout_clear_sends_clear_site_data(house: House) -> None:
     await house.login("alice")
     answer = await house.client.post("/auth/logout?clear=true")

@@ -186,6 +186,7 @@ VERBS: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "keys": lambda store: store.keys(),
     "put_keys": lambda store: store.put_keys(None, "ring"),
     "load": lambda store: store.load(sid("a")),
+    "supersede": lambda store: store.supersede(sid("a")),
     "create": lambda store: store.create(
         bearer("n", data={"a": "1"}), revision=1, replaces=presented("a"), data_from=presented("v"), limit=1
     ),

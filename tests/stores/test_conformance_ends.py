@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from clocks import Clock
 from store_helpers import (
     IDLE,
     LIFETIME,
@@ -22,7 +23,7 @@ from store_helpers import (
     sid,
 )
 
-from asgi_auth.stores import Ended
+from asgi_auth.stores import TOMBSTONE_LIFETIME, Ended, Loaded, Store
 
 BIG = 65536
 
@@ -227,3 +228,26 @@ async def test_a_session_unused_for_long_is_listed_while_it_lives(store, clock):
     await login(store, cookie("s", idle=LIFETIME))
     clock.advance(LIFETIME - 1)
     assert await listed(store) == [sid("s")]
+
+
+@pytest.mark.parametrize("gone", ["ended", "forgotten", "never heard of"])
+async def test_a_superseded_session_is_remembered_as_replaced(store: Store, clock: Clock, gone: str) -> None:
+    new = cookie("v", None)
+    if gone != "never heard of":
+        await store.create(new)
+        await store.end(new.sid, "revoked")
+    if gone == "forgotten":
+        clock.advance(TOMBSTONE_LIFETIME + 1)
+    before = await store.events()
+    await store.supersede(new.sid)
+    found = await store.load(new.sid)
+    assert isinstance(found, Ended)
+    assert found.reason == "replaced"
+    assert await store.events() == before
+
+
+async def test_a_living_session_is_not_superseded(store: Store) -> None:
+    new = cookie("v", None)
+    await store.create(new)
+    await store.supersede(new.sid)
+    assert isinstance(await store.load(new.sid), Loaded)

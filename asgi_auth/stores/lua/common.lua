@@ -166,6 +166,15 @@ local function alive(sid)
   return r
 end
 
+-- A dead session (`gone`: what is left of it, if anything) whose cookie nobody should clear any more.
+local function superseded(sid, gone)
+  if gone.ended then
+    redis.call('HSET', P .. 's:' .. sid, 'ended', 'replaced')
+  else
+    bury(sid, gone, 'replaced', true)
+  end
+end
+
 -- A living session's new idle end: in the record, in the index, in the TTLs.
 local function move(sid, r, idle)
   local ends = math.min(NOW + idle, tonumber(r.expires_at))

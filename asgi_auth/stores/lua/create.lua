@@ -73,10 +73,8 @@ local function replace(other, r, gone, keeps_data)
       end
     end
     ended[#ended + 1] = bury(other, r, 'replaced')
-  elseif gone and gone.ended then
-    redis.call('HSET', P .. 's:' .. other, 'ended', 'replaced')
   elseif gone then
-    bury(other, gone, 'replaced', true)
+    superseded(other, gone)
   end
 end
 replace(ARGV[7], old, dead_old, old and (not old.user or old.user == id))
