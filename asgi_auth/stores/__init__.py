@@ -290,8 +290,8 @@ class Store(Protocol):
         """End one session. None: it was not alive. E: `ended`, if it was."""
 
     async def supersede(self, sid: str) -> None:
-        """Remember a dead session, a forgotten one too, as `replaced`: who still holds its cookie must not clear another
-        one's. A living one is left alone. No event."""
+        """Remember a dead session, a forgotten one too, as `replaced`: who still holds its cookie must not clear
+        another one's. A living one is left alone. No event."""
 
     async def end_user(
         self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
