@@ -26,7 +26,7 @@ AUTHENTICATED = "authenticated"
 """The scope that every authenticated request has in `scope["auth"]`, as Starlette users expect. Never in a token."""
 
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -70,7 +70,7 @@ class User(BaseUser):
     session_limit: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not 0 < len(self.id) <= 255 or _CONTROL.search(self.id):
+        if not isinstance(self.id, str) or not 0 < len(self.id) <= 255 or CONTROL.search(self.id):
             raise ValueError("a user's id is a text of 1 to 255 characters without control characters")
         object.__setattr__(self, "scopes", scope_tokens(self.scopes))
         if self.session_limit is not None and (type(self.session_limit) is not int or self.session_limit < 0):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorith
 
 from asgi_auth.errors import AuthError, InvalidToken
 from asgi_auth.http.strict import strict_json
+from asgi_auth.model import CONTROL
 from asgi_auth.tokens.material import is_key_material
 
 MAX_SIZE = 8192
@@ -36,7 +36,6 @@ _P25519 = 2**255 - 19
 _Y8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
 _LOW_ORDER = frozenset({0, 1, _P25519 - 1, _Y8, _P25519 - _Y8})
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """What no name in a token may hold: control characters and lone surrogates."""
 
 
