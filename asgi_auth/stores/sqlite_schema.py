@@ -149,7 +149,9 @@ def use_wal(connection: sqlite3.Connection, path: Path) -> None:
     """Raises:
     ConfigurationError: this file or its directory has no room for a write-ahead log.
     """
+    connection.execute("BEGIN")  # another process may be making the tables between two of the questions
     _version(connection, path)  # before anything is changed in a file that is not ours
+    connection.execute("COMMIT")
     (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         raise ConfigurationError(f"ASGI_AUTH_STORE: {path} cannot have a write-ahead log here: put it on a local disk")

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -30,6 +31,7 @@ from store_helpers import (
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import UserRow
 from asgi_auth.stores import Limit
+from asgi_auth.stores import sqlite_schema as schema
 from asgi_auth.stores.opening import open_store
 from asgi_auth.stores.sqlite import SQLiteStore
 from asgi_auth.stores.sqlite_schema import VERSION
@@ -154,6 +156,35 @@ def test_processes_that_migrate_at_once_make_one_schema(path):
     assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def test_a_file_that_another_process_is_migrating_is_not_taken_for_a_strangers(path):
+    class Interrupted:
+        """Another process makes the tables right before the last question about the file."""
+
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self.connection = connection
+
+        def execute(self, statement: str) -> sqlite3.Cursor:
+            if statement.startswith("SELECT count"):
+                with suppress(sqlite3.OperationalError):  # "locked" is what it should meet
+                    migrate_all()
+            return self.connection.execute(statement)
+
+    def migrate_all() -> None:
+        other = schema.connect(path)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            schema.migrate(other, path)
+            other.execute("COMMIT")
+        finally:
+            other.close()
+
+    path.touch()
+    connection = schema.connect(path)
+    schema.use_wal(Interrupted(connection), path)
+    connection.close()
+    migrate_all()
 
 
 async def test_past_the_timeout_a_write_is_unavailable_while_reading_goes_on(path, other):
