@@ -41,6 +41,9 @@ TOMBSTONE_LIFETIME = 3600.0
 FEED_LENGTH = 16384
 """About as many events are kept, by count and never by time."""
 
+LISTED = 1000
+"""At most as many sessions of one user are listed, so that a user with very many cannot hold the store up."""
+
 
 def new_sid(partition: str = "00") -> str:
     """A session's public id: its partition's two hex digits and 132 random bits, 24 characters of base64url."""
@@ -304,7 +307,7 @@ class Store(Protocol):
         """End every session, visitors' too, by raising the era. No loop over users. E: `all`."""
 
     async def sessions(self, user_id: str) -> list[Loaded]:
-        """The user's living sessions in both modes, the latest first."""
+        """The user's living sessions in both modes, the latest first: the `LISTED` that would live longest."""
         ...
 
     async def exchange(self, asked: Exchange) -> Exchanged:

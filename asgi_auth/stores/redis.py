@@ -15,6 +15,7 @@ from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.model import Event, Reason, UserRow
 from asgi_auth.stores import (
+    LISTED,
     Created,
     Ended,
     Entry,
@@ -168,7 +169,7 @@ class RedisStore:
         await self._run("end_all", reason, change=True)
 
     async def sessions(self, user_id: str) -> list[Loaded]:
-        now, user, found = await self._run("sessions", user_id, change=False)
+        now, user, found = await self._run("sessions", user_id, LISTED, change=False)
         sessions = []
         for sid, flat in found:
             try:

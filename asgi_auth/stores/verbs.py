@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from heapq import nlargest
 from typing import Literal
 
 from asgi_auth.model import Reason, Record, UserRow
 from asgi_auth.stores import (
+    LISTED,
     TOMBSTONE_LIFETIME,
     Created,
     Ended,
@@ -202,6 +204,8 @@ def end_all(rows: Rows, reason: Reason) -> None:
 def sessions(rows: Rows, user_id: str) -> list[Loaded]:
     user = rows.user(user_id)
     living = _living_of(rows, user) if user is not None else []
+    if len(living) > LISTED:
+        living = nlargest(LISTED, living, key=lambda record: min(record.idle_expires_at, record.expires_at))
     living.sort(key=lambda record: (record.created_at, record.sid), reverse=True)
     return [Loaded(record, user, rows.now) for record in living]
 

@@ -23,7 +23,7 @@ from store_helpers import (
     sid,
 )
 
-from asgi_auth.stores import TOMBSTONE_LIFETIME, Ended, Loaded, Store
+from asgi_auth.stores import TOMBSTONE_LIFETIME, Ended, Loaded, Store, redis, verbs
 
 BIG = 65536
 
@@ -222,6 +222,17 @@ async def test_sessions_lists_only_what_lives(store, clock):
 
 async def test_sessions_of_nobody_is_empty(store):
     assert await store.sessions("nobody") == []
+
+
+async def test_of_very_many_sessions_those_are_listed_that_would_live_longest(store, clock, monkeypatch):
+    monkeypatch.setattr(verbs, "LISTED", 3)
+    monkeypatch.setattr(redis, "LISTED", 3)
+    for name in "abcd":
+        await login(store, cookie(name))
+        clock.advance(1)
+    await login(store, cookie("short", lifetime=10))
+    assert await listed(store) == [sid("d"), sid("c"), sid("b")]
+    assert len(await store.end_user("alice", "revoked")) == 5
 
 
 async def test_a_session_unused_for_long_is_listed_while_it_lives(store, clock):

@@ -66,8 +66,13 @@ local function user(id)
   return row
 end
 
+-- What decides over a session beside its own record, read once for many of them: the era, the user.
+local function judges(id)
+  return { era = hash(P .. 'era'), user = id and user(id) }
+end
+
 -- A session and why it is dead (nil: it lives; what came first counts). Nothing, if it was never heard of or is forgotten.
-local function find(sid)
+local function find(sid, by)
   local r = hash(P .. 's:' .. sid)
   if not r then
     return nil
@@ -87,12 +92,12 @@ local function find(sid)
   if NOW < at then
     at, why = math.huge, nil
   end
-  local now_era = hash(P .. 'era')
+  by = by or judges(r.user)
+  local now_era, u = by.era, by.user
   if now_era and era < tonumber(now_era.n) and tonumber(now_era.at) < at then
     at, why = tonumber(now_era.at), now_era.reason
   end
   if r.user then
-    local u = user(r.user)
     if not u then
       at, why = math.min(at, NOW), 'deleted'
     elseif (u.deleted == '1' or revision < tonumber(u.ended_below)) and tonumber(u.ended_at) < at then
@@ -155,8 +160,8 @@ end
 
 -- For scripts that write: the session if it lives, else nil and what is left of it. A record that cannot be read ends
 -- here, and nothing else does.
-local function alive(sid)
-  local r, why = find(sid)
+local function alive(sid, by)
+  local r, why = find(sid, by)
   if why == 'broken' and not r.ended then
     bury(sid, r, 'broken')
   end
@@ -187,12 +192,12 @@ local function move(sid, r, idle)
   end
 end
 
--- The user's living sessions, {sid, record} each; the index loses what is no more.
-local function living(id)
-  local found = {}
-  for _, sid in ipairs(redis.call('ZRANGE', P .. 'i:' .. id, 0, -1)) do
-    local r = alive(sid)
-    if r then
+-- The user's living sessions, {sid, record} each, the longest-lived `most` if given; the index loses what is no more.
+local function living(id, most)
+  local found, by = {}, judges(id)
+  for _, sid in ipairs(redis.call('ZRANGE', P .. 'i:' .. id, 0, most and most - 1 or -1, 'REV')) do
+    local r = alive(sid, by)
+    if r and r.user == id then
       found[#found + 1] = { sid, r }
     else
       redis.call('ZREM', P .. 'i:' .. id, sid)
