@@ -218,8 +218,10 @@ def cookie_path(value: object) -> str:
 def cookie_domain(value: object) -> str:
     """A domain that browsers keep. A dot in front means nothing any more (RFC 6265 §5.2.3) and goes."""
     domain = _kept(CookieSpec("session", domain=_text(value).removeprefix(".").lower())).domain or ""
-    if "." not in domain:
-        raise ValueError("has no dot, and browsers keep no cookie for a public suffix: leave it out")
+    from publicsuffixlist import PublicSuffixList  # 70 ms, for those who set it only
+
+    if PublicSuffixList().is_public(domain):
+        raise ValueError("is a public suffix, for which browsers keep no cookie: name a domain of your own")
     return domain
 
 

@@ -125,11 +125,6 @@ def keep_problem(spec: CookieSpec, *, scheme: str, host: bytes, loopback: bool) 
     name = hostname(host)
     if not domain or name == domain:
         return None
-    if "." not in domain:
-        return (
-            "The browser would drop the cookie, since its Domain has no dot and so is a public suffix. "
-            "Set ASGI_AUTH_SESSION_DOMAIN to a domain of your own, or leave it out"
-        )
     if not name.endswith("." + domain) or parse_ip(name):
         return (
             "The browser would drop the cookie, since this host is not within its Domain. Set ASGI_AUTH_SESSION_DOMAIN "
