@@ -167,6 +167,16 @@ class Audit:
             fields["amr"] = [_clean(method) for method in amr]
         _write(self._due(fields, kind.quiet, now))
 
+    def sessions_ended(
+        self, sessions: Iterable[tuple[str, str | None, str]], request: RequestFacts = NO_REQUEST
+    ) -> None:
+        """Write the end of sessions: ids, users and reasons. A visitor's end is none, unless by a logout."""
+        for sid, user_id, reason in sessions:
+            if reason == "logout":
+                self.record(SESSION_LOGOUT, user_id, sid, request=request, sid=sid)
+            elif user_id is not None:
+                self.record(SESSION_EXPIRED, user_id, reason, request=request, sid=sid, reason=reason)
+
     def flush(self) -> None:
         """Write what has been counted only. For the end of the process."""
         with self._lock:

@@ -117,7 +117,7 @@ class Auth(Runtime):
         """End one session, its access tokens and its refresh token. Whether it was alive."""
         parts = await self.opened()
         ended = await parts.store.end(session_id, "revoked")
-        Logins(parts).ended([ended] if ended else [])
+        parts.audit.sessions_ended([ended] if ended else [])
         return ended is not None
 
     async def revoke_user(self, user_id: str, *, keep: str | None = None) -> int:
@@ -125,7 +125,7 @@ class Auth(Runtime):
         parts = await self.opened()
         ended = await parts.store.end_user(user_id, "revoked", keep=Keep(keep) if keep else None) or ()
         parts.audit.record(audit.ADMIN_ACTION, user_id, "revoke_user")
-        Logins(parts).ended(ended)
+        parts.audit.sessions_ended(ended)
         return len(ended)
 
     async def revoke_all(self) -> None:
@@ -230,7 +230,7 @@ class Auth(Runtime):
         ending = await logins.ending(user_id)
         await directory.set_password(user_id, password)
         parts.audit.record(audit.PASSWORD_CHANGED, user_id)
-        logins.ended(ending)
+        parts.audit.sessions_ended(ending)
 
     async def update_user(
         self,
@@ -261,7 +261,7 @@ class Auth(Runtime):
         parts = await self.opened()
         ended = await parts.users.disable(user_id)
         parts.audit.record(audit.USER_DISABLED, None, user_id)
-        Logins(parts).ended(ended)
+        parts.audit.sessions_ended(ended)
 
     async def enable_user(self, user_id: str) -> None:
         """Let a disabled user log in again.
@@ -281,7 +281,7 @@ class Auth(Runtime):
         parts = await self.opened()
         ended = await parts.users.delete(user_id)
         parts.audit.record(audit.USER_DELETED, None, user_id)
-        Logins(parts).ended(ended)
+        parts.audit.sessions_ended(ended)
 
     # ------------------------------------------------------------------ inside
 

@@ -3,8 +3,6 @@ old ones ended in one operation, the cookie or the tokens handed out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from asgi_auth import audit
 from asgi_auth.backends.session import session_identity
 from asgi_auth.context import Context
@@ -148,7 +146,7 @@ class Logins:
         except Reuse as reuse:
             owner = reuse.loaded.record.user_id
             record(audit.TOKEN_REUSED, owner, reuse.loaded.record.sid, request=facts(context), backend="jwt")
-            self.ended([Ended(reuse.loaded.record.sid, owner, "reuse")], context)
+            self._parts.audit.sessions_ended([Ended(reuse.loaded.record.sid, owner, "reuse")], facts(context))
             raise InvalidGrant from None
         except InvalidGrant:
             await self._refused(refresh_token, context)
@@ -184,7 +182,7 @@ class Logins:
         clear = context.forged
         if identity is not None:
             ended = await store.end(identity.session_id, "logout")
-            self.ended([ended] if ended else [], context)
+            self._parts.audit.sessions_ended([ended] if ended else [], facts(context))
             clear = clear or identity.record is not None
         elif presented is not None:
             clear = await self._parts.session_backend.outlived(presented.sid)
@@ -243,7 +241,7 @@ class Logins:
             raise InvalidCredentials("The current password is wrong")
         await self._parts.throttle.succeeded(ticket)
         self._parts.audit.record(audit.PASSWORD_CHANGED, row.id, request=context.facts, sid=identity.session_id)
-        self.ended(ending, context)
+        self._parts.audit.sessions_ended(ending, facts(context))
         if secret:
             self._renewed(context, identity, secret)
 
@@ -251,23 +249,6 @@ class Logins:
         """The sessions that a new password is about to end, for the log. One that begins meanwhile ends untold."""
         found = await self._parts.store.sessions(user_id)
         return [Ended(one.record.sid, user_id, "password") for one in found if one.record.sid != kept]
-
-    def ended(self, sessions: Iterable[Ended], context: Context | None = None) -> None:
-        """Log the end of sessions."""
-        for one in sessions:
-            if one.reason == "logout":
-                self._parts.audit.record(
-                    audit.SESSION_LOGOUT, one.user_id, one.sid, request=facts(context), sid=one.sid
-                )
-            elif one.user_id is not None:
-                self._parts.audit.record(
-                    audit.SESSION_EXPIRED,
-                    one.user_id,
-                    one.reason,
-                    request=facts(context),
-                    sid=one.sid,
-                    reason=one.reason,
-                )
 
     async def _start(
         self,
@@ -297,7 +278,7 @@ class Logins:
                 evict=settings.session_limit_policy == "evict",
             )
             if isinstance(created, Created):
-                self.ended(created.ended, context)
+                self._parts.audit.sessions_ended(created.ended, facts(context))
                 self._began(context, row, new, created)
                 return row, created
             if created == "limit":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,11 @@ from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.backends.session import SessionBackend
 from asgi_auth.clock import Clock
 from asgi_auth.directory import Directory, StoreDirectory, load_directory
-from asgi_auth.model import UserRow
 from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
 from asgi_auth.settings import Settings
-from asgi_auth.stores import Ended, Store
+from asgi_auth.stores import Store
 from asgi_auth.stores.opening import open_store
 from asgi_auth.throttle import LoginThrottle
 from asgi_auth.tokens.access import AccessTokens
@@ -29,9 +27,6 @@ from asgi_auth.tokens.keys import load_keys
 from asgi_auth.tokens.refresh import RefreshCodec
 from asgi_auth.users import Users
 from asgi_auth.view import View
-
-OnChange = Callable[[UserRow | None, UserRow], None]
-OnEnd = Callable[[tuple[Ended, ...]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +65,6 @@ def found(
     clock: Clock,
     directory: Directory | None,
     store: Store | None,
-    on_change: OnChange,
-    on_end: OnEnd,
 ) -> Foundation:
     """Make what needs no answer from the store. Nothing is opened.
 
@@ -87,15 +80,16 @@ def found(
     if directory is None:
         directory = _directory(settings, store)
     key_text = settings.key_text()
+    log = Audit(settings.realm, clock=clock)
     return Foundation(
         settings=settings,
         clock=clock,
-        audit=Audit(settings.realm, clock=clock),
+        audit=log,
         store=store,
         store_name=store_name,
         view=View(store),
         directory=directory,
-        users=Users(store, directory, user_refresh=settings.user_refresh, on_change=on_change, on_end=on_end),
+        users=Users(store, directory, log, user_refresh=settings.user_refresh),
         throttle=LoginThrottle(store, rate=settings.login_rate),
         keys=KeyRing(
             store,

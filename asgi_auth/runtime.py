@@ -10,12 +10,11 @@ from asgi_auth import audit
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.directory import Directory
 from asgi_auth.errors import AuthError, ConfigurationError
-from asgi_auth.model import UserRow, scope_text
 from asgi_auth.parts import Foundation, Parts, complete, found
 from asgi_auth.sessions.cookies import name_pattern
 from asgi_auth.settings import Settings
 from asgi_auth.startup import announce
-from asgi_auth.stores import Ended, Store
+from asgi_auth.stores import Store
 
 
 class Runtime:
@@ -118,30 +117,4 @@ class Runtime:
         await parts.store.keys()
 
     def _found(self) -> Foundation:
-        return found(
-            self.settings,
-            clock=self.clock,
-            directory=self._given,
-            store=self._given_store,
-            on_change=self._changed,
-            on_end=self._ended,
-        )
-
-    def _changed(self, before: UserRow | None, after: UserRow) -> None:
-        """Log what `Users` changed."""
-        if self._base is None:
-            return
-        record = self._base.audit.record
-        if before is None:
-            record(audit.USER_CREATED, None, after.id)
-        elif before.scopes != after.scopes:
-            record(audit.RIGHTS_CHANGED, after.id, scope_text(before.scopes), scope_text(after.scopes))
-        else:
-            record(audit.USER_UPDATED, None, after.id)
-
-    def _ended(self, sessions: tuple[Ended, ...]) -> None:
-        """Log the sessions of a user who is gone from the directory."""
-        if self._base is None:
-            return
-        for one in sessions:
-            self._base.audit.record(audit.SESSION_EXPIRED, one.user_id, one.reason, sid=one.sid, reason=one.reason)
+        return found(self.settings, clock=self.clock, directory=self._given, store=self._given_store)

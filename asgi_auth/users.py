@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 
 import anyio
 
+from asgi_auth import audit
+from asgi_auth.audit import Audit
 from asgi_auth.directory import ATTEMPTS, Directory, Verified, storable, stored_key
 from asgi_auth.errors import CredentialError, StoreUnavailable, UnknownUser
-from asgi_auth.model import User, UserRow, scope_tokens
+from asgi_auth.model import User, UserRow, scope_text, scope_tokens
 from asgi_auth.stores import Ended, Store
 
 T = TypeVar("T")
@@ -29,26 +31,24 @@ class Users:
     Args:
         user_refresh: after how many seconds a directory with `by_id` is asked again about a user in use; 0: never.
         timeout: seconds that `by_id` may take.
-        on_change: told of each row made or changed here, before (None: new) and after, for the audit log. `disable` and
-            `delete` are not told: whoever asks for them knows.
+        log: told of each row made or changed here, and of sessions of somebody the directory knows no more. `disable`
+            and `delete` are not told: whoever asks for them knows who did it.
     """
 
     def __init__(
         self,
         store: Store,
         directory: Directory,
+        log: Audit,
         *,
         user_refresh: float = 300.0,
         timeout: float = 10.0,
-        on_change: Callable[[UserRow | None, UserRow], None] = lambda before, after: None,
-        on_end: Callable[[tuple[Ended, ...]], None] = lambda ended: None,
     ) -> None:
         self._store = store
         self._directory = directory
         self._user_refresh = user_refresh
         self._timeout = timeout
-        self._on_change = on_change
-        self._on_end = on_end
+        self._audit = log
         self._asking: set[str] = set()
 
     async def authenticate(self, username: str, password: str) -> UserRow | None:
@@ -156,7 +156,7 @@ class Users:
     async def _asked(self, row: UserRow) -> UserRow | None:
         user = await self._answer(self._in_time(row.id))
         if user is None:
-            self._on_end(await self._store.end_user(row.id, "disabled") or ())
+            self._audit.sessions_ended(await self._store.end_user(row.id, "disabled") or ())
             return None
         if _like(row, user) == row:
             # Nothing but the time of asking is new, which every write of the row notes.
@@ -202,9 +202,18 @@ class Users:
             saved = await self._store.save_user(after, name_key=stored_key(after), expected=expected)
             if isinstance(saved, int):
                 after = replace(after, revision=saved, ended_below=0 if row is None else row.ended_below)
-                self._on_change(before, after)
+                self._log_change(before, after)
                 return after
         raise StoreUnavailable("the user's row changes all the time")
+
+    def _log_change(self, before: UserRow | None, after: UserRow) -> None:
+        record = self._audit.record
+        if before is None:
+            record(audit.USER_CREATED, None, after.id)
+        elif before.scopes != after.scopes:
+            record(audit.RIGHTS_CHANGED, after.id, scope_text(before.scopes), scope_text(after.scopes))
+        else:
+            record(audit.USER_UPDATED, None, after.id)
 
 
 def _like(row: UserRow, user: User) -> UserRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import anyio
 import pytest
 
+from asgi_auth.audit import Audit
 from asgi_auth.directory import CallableDirectory, Verified
 from asgi_auth.errors import InvalidRequest, StoreUnavailable, UnknownUser
 from asgi_auth.model import User, UserRow
 from asgi_auth.stores import Ended, Loaded, NewSession, new_sid
 from asgi_auth.stores.memory import MemoryStore
 from asgi_auth.users import Users
+
+LOG = Audit("app.test")
 
 
 class Clock:
@@ -75,7 +79,7 @@ def app() -> Application:
 
 @pytest.fixture
 def users(store: Racing, app: Application) -> Users:
-    return Users(store, CallableDirectory(app.verify, app.by_id), user_refresh=300)
+    return Users(store, CallableDirectory(app.verify, app.by_id), LOG, user_refresh=300)
 
 
 ALICE = User("alice", "Alice", frozenset({"read"}), {"team": "blue"})
@@ -243,16 +247,17 @@ async def test_verbs_on_nobody_say_so(users: Users) -> None:
                 await verb
 
 
-async def test_each_row_made_or_changed_is_told(store: Racing, app: Application) -> None:
-    told: list[tuple[UserRow | None, UserRow]] = []
-    users = Users(store, CallableDirectory(app.verify), on_change=lambda before, after: told.append((before, after)))
+async def test_each_row_made_or_changed_is_told(
+    store: Racing, app: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "asgi_auth.security")
+    users = Users(store, CallableDirectory(app.verify), Audit("app.test"))
     await users.reconcile(ALICE)
     await users.reconcile(ALICE)
     await users.update("alice", scopes={"write"})
-    (nothing, made), (before, after) = told
-    assert nothing is None
-    assert made.user() == ALICE
-    assert (before and before.scopes, after.scopes) == ({"read"}, {"write"})
+    await users.update("alice", display_name="Al")
+    told = [json.loads(record.message)["event"] for record in caplog.records]
+    assert told == ["user_created:unknown,alice", "authz_change:alice,read,write", "user_updated:unknown,alice"]
 
 
 # authenticate
@@ -281,7 +286,7 @@ async def test_a_directory_that_fails_is_an_outage_and_its_words_are_not_logged(
         raise KeyError(username + password)
 
     with pytest.raises(StoreUnavailable):
-        await Users(store, CallableDirectory(verify)).authenticate("typed-name", "typed-password")
+        await Users(store, CallableDirectory(verify), LOG).authenticate("typed-name", "typed-password")
     assert "KeyError" in caplog.text
     assert "in verify" in caplog.text
     assert "typed" not in caplog.text
@@ -307,7 +312,7 @@ async def test_a_directory_may_refuse_a_request_in_its_own_words(store: Racing) 
         raise InvalidRequest("This name is no e-mail address")
 
     with pytest.raises(InvalidRequest, match="e-mail"):
-        await Users(store, CallableDirectory(verify)).authenticate("a", "b")
+        await Users(store, CallableDirectory(verify), LOG).authenticate("a", "b")
 
 
 # refreshed
@@ -375,14 +380,14 @@ async def test_who_comes_back_may_log_in_again(users: Users, app: Application, c
 
 
 async def test_zero_never_asks(store: Racing, app: Application, clock: Clock) -> None:
-    users = Users(store, CallableDirectory(app.verify, app.by_id), user_refresh=0)
+    users = Users(store, CallableDirectory(app.verify, app.by_id), LOG, user_refresh=0)
     row = await users.reconcile(ALICE)
     assert await users.refreshed(row, clock.now + 1e9) == row
     assert app.asked == 0
 
 
 async def test_a_directory_without_by_id_is_never_asked(store: Racing, app: Application, clock: Clock) -> None:
-    users = Users(store, CallableDirectory(app.verify))
+    users = Users(store, CallableDirectory(app.verify), LOG)
     row = await users.reconcile(ALICE)
     assert await users.refreshed(row, clock.now + 1e9) == row
     assert await users.always_refreshed(row) == row
@@ -403,7 +408,7 @@ async def test_a_directory_that_cannot_be_asked_lets_nobody_in(
     async def by_id(user_id: str) -> User | None:
         raise OSError("no route")
 
-    users = Users(store, CallableDirectory(Application().verify, by_id))
+    users = Users(store, CallableDirectory(Application().verify, by_id), LOG)
     row = await users.reconcile(ALICE)
     sid = await session_of(store, "alice")
     for _ in range(2):
@@ -418,7 +423,7 @@ async def test_a_directory_that_hangs_is_an_outage(store: Racing, clock: Clock) 
         await anyio.sleep_forever()
         return None
 
-    users = Users(store, CallableDirectory(Application().verify, by_id), timeout=0.01)
+    users = Users(store, CallableDirectory(Application().verify, by_id), LOG, timeout=0.01)
     row = await users.reconcile(ALICE)
     with pytest.raises(StoreUnavailable):
         await users.refreshed(row, clock.now + 301)
@@ -483,4 +488,4 @@ async def test_the_row_that_the_password_was_checked_against_is_the_one_that_cou
         async def by_id(self, user_id: str) -> User | None:
             raise NotImplementedError
 
-    assert await Users(store, BuiltIn()).authenticate("alice", "right") is checked
+    assert await Users(store, BuiltIn(), LOG).authenticate("alice", "right") is checked

@@ -50,7 +50,7 @@ async def end_one(call: Call) -> Answer:
     if not isinstance(loaded, Loaded) or loaded.record.user_id != identity.user.id:
         raise NotFound
     ended = await call.parts.store.end(sid, "revoked")
-    call.logins.ended([ended] if ended else [], call.context)
+    call.parts.audit.sessions_ended([ended] if ended else [], call.context.facts)
     return empty_answer(204)
 
 
@@ -61,7 +61,7 @@ async def end_others(call: Call) -> Answer:
     _must_be_fresh(call)
     keep = None if everything else Keep(identity.session_id)
     ended = await call.parts.store.end_user(identity.user.id, "revoked", keep=keep) or ()
-    call.logins.ended(ended, call.context)
+    call.parts.audit.sessions_ended(ended, call.context.facts)
     if everything:
         call.context.log_out(clear=identity.record is not None)
     return empty_answer(204)
@@ -70,7 +70,7 @@ async def end_others(call: Call) -> Answer:
 async def _end_current(call: Call) -> None:
     identity = call.identity
     ended = await call.parts.store.end(identity.session_id, "revoked")
-    call.logins.ended([ended] if ended else [], call.context)
+    call.parts.audit.sessions_ended([ended] if ended else [], call.context.facts)
     call.context.log_out(clear=identity.record is not None)
 
 

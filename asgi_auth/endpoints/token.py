@@ -61,7 +61,7 @@ async def revoke(call: Call) -> Answer:
         ended = await call.parts.store.end(sid, "revoked")
         if ended is not None:
             call.parts.audit.record(audit.TOKEN_REVOKED, ended.user_id, sid, request=call.context.facts, sid=sid)
-            call.logins.ended([ended], call.context)
+            call.parts.audit.sessions_ended([ended], call.context.facts)
     return empty_answer(200)
 
 
