@@ -1,5 +1,8 @@
 """One application in every seat: the same behaviour in Starlette, FastAPI, Quart and bare ASGI, with the middleware
-outermost, added, in an inner handler's place, mounted. And ways to ask it."""
+outermost, added, in an inner handler's place, mounted. And ways to ask it.
+
+Servers' processes import this too, so a framework is imported by whoever needs it.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import argon2.profiles
-import httpx2
-from fastapi import FastAPI
-from fastapi import Request as FastRequest
-from quart import Quart
-from quart import request as quart_request
-from quart import websocket as quart_websocket
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -29,6 +26,11 @@ from asgi_auth import Auth, AuthMiddleware, Settings, User, require
 from asgi_auth.directory import StoreDirectory
 from asgi_auth.passwords import PasswordHasher
 from asgi_auth.stores.opening import open_store
+
+if TYPE_CHECKING:
+    import httpx2
+    from fastapi import FastAPI
+    from quart import Quart
 
 ALICE = User("alice", scopes=frozenset({"read"}))
 BOB = User("bob", scopes=frozenset({"read", "admin"}))
@@ -138,6 +140,8 @@ def starlette_app(auth: Auth, kind: type[Starlette] = Starlette, **options: Any)
 
 
 def fastapi_app(auth: Auth, **options: Any) -> FastAPI:
+    from fastapi import FastAPI
+
     app = FastAPI(openapi_url=None, **options)
 
     @app.websocket("/ws/{key}")
@@ -150,7 +154,7 @@ def fastapi_app(auth: Auth, **options: Any) -> FastAPI:
 
     @app.api_route("/{name}", methods=["GET", "POST"])
     @app.api_route("/{name}/{key}", methods=["GET", "POST"])
-    async def endpoint(request: FastRequest, name: str, key: str = "") -> Response:
+    async def endpoint(request: Request, name: str, key: str = "") -> Response:
         status, body = await behave(auth, request, request.session, name, key)
         return JSONResponse(body, status)
 
@@ -158,6 +162,10 @@ def fastapi_app(auth: Auth, **options: Any) -> FastAPI:
 
 
 def quart_app(auth: Auth) -> Quart:
+    from quart import Quart
+    from quart import request as quart_request
+    from quart import websocket as quart_websocket
+
     app = Quart(__name__)
     logging.getLogger("tests.seats").setLevel(logging.CRITICAL)
     app.logger.setLevel(logging.CRITICAL)
@@ -267,6 +275,8 @@ def browser(seat: Seat | ASGI, base_url: str = "http://testserver", **transport:
     """A client that keeps cookies. What the application raises is a 500 to it, as it is on a server."""
     app, base = seat if isinstance(seat, Seat) else (seat, "")
     transport.setdefault("raise_app_exceptions", False)
+    import httpx2
+
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app, **transport), base_url=base_url + base)
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import httpx2
 import pytest
+from valkey_server import Valkey
 from wire_servers import Process, running
 
 from asgi_auth import Auth, Settings, User
@@ -24,6 +25,31 @@ ALICE = User("alice", scopes=frozenset({"read"}))
 @pytest.fixture(params=["sqlite", "redis"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/s.sqlite3" if request.param == "sqlite" else request.getfixturevalue("redis_url")
+
+
+class Crew(NamedTuple):
+    """Workers for all tests that kill nothing, and the URL of their store."""
+
+    process: Process
+    url: str
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def serving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    directory = tmp_path_factory.mktemp("crew")
+    server = Valkey(directory) if request.param == "redis" else None  # its own, which no other test empties
+    url = server.url if server is not None else f"sqlite:///{directory}/s.sqlite3"
+    with workers(directory, url) as process:
+        yield Crew(process, url)
+    if server is not None:
+        server.kill()
+
+
+@pytest.fixture
+def crew(serving: Crew) -> Crew:
+    """The workers, with nobody logged in."""
+    in_store(serving.url, lambda auth: auth.revoke_all())
+    return serving
 
 
 @contextmanager
@@ -69,63 +95,59 @@ def in_store(url: str, act: Callable[[Auth], Any]) -> Any:
     return anyio.run(run)
 
 
-def test_every_worker_agrees_on_who_is_there_and_what_they_left(tmp_path: Path, store_url: str) -> None:
-    with workers(tmp_path, store_url) as process:
+def test_every_worker_agrees_on_who_is_there_and_what_they_left(crew: Crew) -> None:
+    process, store_url = crew
+    cookie = login(process)
+    assert users(of_every_worker(process, "/who", cookie)) == {"alice"}
+    pair = in_store(store_url, lambda auth: auth.issue(ALICE))
+    bearer = {"authorization": f"Bearer {pair.access_token}"}
+    assert users(of_every_worker(process, "/who", bearer)) == {"alice"}
+    ask(process, "/put/cart", cookie)
+    assert all(answer.json() == {"cart": "cart"} for answer in of_every_worker(process, "/data", cookie))
+    in_store(store_url, lambda auth: auth.update_user("alice", scopes="admin"))
+    assert {answer.status_code for answer in of_every_worker(process, "/admin", cookie)} == {200}
+    assert {answer.status_code for answer in of_every_worker(process, "/who", bearer)} == {401}
+
+
+def test_a_logout_in_one_worker_is_seen_by_the_others(crew: Crew) -> None:
+    process, store_url = crew
+    for end in ("/logout", "replaced", "revoke_user"):
         cookie = login(process)
         assert users(of_every_worker(process, "/who", cookie)) == {"alice"}
-        pair = in_store(store_url, lambda auth: auth.issue(ALICE))
-        bearer = {"authorization": f"Bearer {pair.access_token}"}
-        assert users(of_every_worker(process, "/who", bearer)) == {"alice"}
-        ask(process, "/put/cart", cookie)
-        assert all(answer.json() == {"cart": "cart"} for answer in of_every_worker(process, "/data", cookie))
-        in_store(store_url, lambda auth: auth.update_user("alice", scopes="admin"))
-        assert {answer.status_code for answer in of_every_worker(process, "/admin", cookie)} == {200}
-        assert {answer.status_code for answer in of_every_worker(process, "/who", bearer)} == {401}
+        if end == "/logout":
+            ask(process, end, cookie)
+        elif end == "replaced":
+            login(process, "bob", cookie)
+        else:
+            in_store(store_url, lambda auth: auth.revoke_user("alice"))
+        assert users(of_every_worker(process, "/who", cookie)) == {None}
 
 
-def test_a_logout_in_one_worker_is_seen_by_the_others(tmp_path: Path, store_url: str) -> None:
-    with workers(tmp_path, store_url) as process:
-        for end in ("/logout", "replaced", "revoke_user"):
-            cookie = login(process)
-            assert users(of_every_worker(process, "/who", cookie)) == {"alice"}
-            if end == "/logout":
-                ask(process, end, cookie)
-            elif end == "replaced":
-                login(process, "bob", cookie)
-            else:
-                in_store(store_url, lambda auth: auth.revoke_user("alice"))
-            assert users(of_every_worker(process, "/who", cookie)) == {None}
+def test_writes_of_different_keys_in_all_workers_at_once_are_all_kept(crew: Crew) -> None:
+    process = crew.process
+    cookie = login(process)
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda n: ask(process, f"/put/k{n}", cookie), range(60)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert ask(process, "/data", cookie).json() == {f"k{n}": f"k{n}" for n in range(60)}
 
 
-def test_writes_of_different_keys_in_all_workers_at_once_are_all_kept(tmp_path: Path, store_url: str) -> None:
-    with workers(tmp_path, store_url) as process:
-        cookie = login(process)
-        with ThreadPoolExecutor(12) as pool:
-            answers = list(pool.map(lambda n: ask(process, f"/put/k{n}", cookie), range(60)))
+def test_of_sixteen_refreshes_of_one_token_in_three_processes_one_has_a_successor(crew: Crew) -> None:
+    process, store_url = crew
+    first = in_store(store_url, lambda auth: auth.issue(ALICE))
+    token = first.refresh_token
+    for _ in range(3):
+        with ThreadPoolExecutor(16) as pool:
+            form = {"grant_type": "refresh_token", "refresh_token": token}
+            answers = list(pool.map(lambda _, form=form: ask(process, "/auth/token", {}, "POST", data=form), range(16)))
         assert {answer.status_code for answer in answers} == {200}
-        assert ask(process, "/data", cookie).json() == {f"k{n}": f"k{n}" for n in range(60)}
-
-
-def test_of_sixteen_refreshes_of_one_token_in_three_processes_one_has_a_successor(
-    tmp_path: Path, store_url: str
-) -> None:
-    with workers(tmp_path, store_url) as process:
-        first = in_store(store_url, lambda auth: auth.issue(ALICE))
-        token = first.refresh_token
-        for _ in range(3):
-            with ThreadPoolExecutor(16) as pool:
-                form = {"grant_type": "refresh_token", "refresh_token": token}
-                answers = list(
-                    pool.map(lambda _, form=form: ask(process, "/auth/token", {}, "POST", data=form), range(16))
-                )
-            assert {answer.status_code for answer in answers} == {200}
-            successors = {answer.json()["refresh_token"] for answer in answers}
-            assert len(successors) == 1
-            (token,) = successors
-            access = {answer.json()["access_token"] for answer in answers}
-            for one in list(access)[:3]:
-                assert ask(process, "/who", {"authorization": f"Bearer {one}"}).json()["user"] == "alice"
-        assert len(in_store(store_url, lambda auth: auth.sessions("alice"))) == 1
+        successors = {answer.json()["refresh_token"] for answer in answers}
+        assert len(successors) == 1
+        (token,) = successors
+        access = {answer.json()["access_token"] for answer in answers}
+        for one in list(access)[:3]:
+            assert ask(process, "/who", {"authorization": f"Bearer {one}"}).json()["user"] == "alice"
+    assert len(in_store(store_url, lambda auth: auth.sessions("alice"))) == 1
 
 
 def test_a_limit_of_one_holds_for_logins_in_all_workers_at_once(tmp_path: Path, store_url: str) -> None:
@@ -177,10 +199,9 @@ def test_a_kill_in_the_middle_of_logins_loses_none_that_was_acknowledged(tmp_pat
             assert ask(process, "/who", cookie).json()["user"] == "alice"
 
 
-def test_all_workers_share_one_key_ring_whoever_starts_first(tmp_path: Path, store_url: str) -> None:
-    with workers(tmp_path, store_url) as process:
-        rings = {
-            json.dumps(answer.json(), sort_keys=True)
-            for answer in of_every_worker(process, "/.well-known/jwks.json", {})
-        }
-        assert len(rings) == 1
+def test_all_workers_share_one_key_ring_whoever_starts_first(crew: Crew) -> None:
+    process = crew.process
+    rings = {
+        json.dumps(answer.json(), sort_keys=True) for answer in of_every_worker(process, "/.well-known/jwks.json", {})
+    }
+    assert len(rings) == 1

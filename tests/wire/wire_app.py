@@ -36,11 +36,18 @@ app = named(starlette)
 
 bare = AuthMiddleware(bare_app(auth), auth)
 
-fastapi = fastapi_app(auth)
-fastapi.add_middleware(AuthMiddleware, auth=auth)
 
-quart = quart_app(auth)
-quart.asgi_app = AuthMiddleware(quart.asgi_app, auth)  # type: ignore[method-assign]
+def __getattr__(name: str) -> Any:
+    """The frameworks that take long to import, when a server asks for theirs."""
+    if name == "fastapi":
+        fastapi = fastapi_app(auth)
+        fastapi.add_middleware(AuthMiddleware, auth=auth)
+        return fastapi
+    if name == "quart":
+        quart = quart_app(auth)
+        quart.asgi_app = AuthMiddleware(quart.asgi_app, auth)  # type: ignore[method-assign]
+        return quart
+    raise AttributeError(name)
 
 
 async def failing(scope: Any, receive: Any, send: Any) -> None:
