@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from seats import bare_app, fastapi_app, quart_app, starlette_app
+from seats import bare_app, starlette_app
 
 from asgi_auth import Auth, AuthMiddleware
 
@@ -35,19 +35,6 @@ starlette.add_middleware(AuthMiddleware, auth=auth)
 app = named(starlette)
 
 bare = AuthMiddleware(bare_app(auth), auth)
-
-
-def __getattr__(name: str) -> Any:
-    """The frameworks that take long to import, when a server asks for theirs."""
-    if name == "fastapi":
-        fastapi = fastapi_app(auth)
-        fastapi.add_middleware(AuthMiddleware, auth=auth)
-        return fastapi
-    if name == "quart":
-        quart = quart_app(auth)
-        quart.asgi_app = AuthMiddleware(quart.asgi_app, auth)  # type: ignore[method-assign]
-        return quart
-    raise AttributeError(name)
 
 
 async def failing(scope: Any, receive: Any, send: Any) -> None:

@@ -26,6 +26,8 @@ COMMANDS: dict[str, list[str]] = {
 }
 SERVERS = list(COMMANDS)
 
+APART = {"fastapi": "wire_fastapi:app", "quart": "wire_quart:app"}
+
 _LISTENS = re.compile(r"unning on http://([\d.]+:\d+)")
 
 
@@ -68,7 +70,7 @@ def start(server: str, directory: Path, *options: str, app: str = "app", port: i
     log = directory / f"{server}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         popen = subprocess.Popen(
-            [sys.executable, "-m", command[0], f"wire_app:{app}", *command[1:], *options],
+            [sys.executable, "-m", command[0], APART.get(app, f"wire_app:{app}"), *command[1:], *options],
             cwd=directory,
             env=environment(directory, **variables),
             stdout=output,

@@ -1,0 +1,9 @@
+"""The same application in Quart, apart since its import takes long."""
+
+from wire_app import auth  # isort: skip (it makes `seats` importable)
+from seats import quart_app
+
+from asgi_auth import AuthMiddleware
+
+app = quart_app(auth)
+app.asgi_app = AuthMiddleware(app.asgi_app, auth)  # type: ignore[method-assign]
