@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from seats import bare_app, starlette_app
 

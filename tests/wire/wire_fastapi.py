@@ -1,7 +1,7 @@
 """The same application in FastAPI, apart since its import takes long."""
 
-from wire_app import auth  # isort: skip (it makes `seats` importable)
 from seats import fastapi_app
+from wire_app import auth
 
 from asgi_auth import AuthMiddleware
 

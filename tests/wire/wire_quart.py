@@ -1,7 +1,7 @@
 """The same application in Quart, apart since its import takes long."""
 
-from wire_app import auth  # isort: skip (it makes `seats` importable)
 from seats import quart_app
+from wire_app import auth
 
 from asgi_auth import AuthMiddleware
 

@@ -62,7 +62,13 @@ class Process:
 def environment(directory: Path, **variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ASGI_AUTH_")}
     store = f"sqlite:///{directory}/wire.sqlite3"
-    return {**kept, "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1", "ASGI_AUTH_STORE": store, **variables}
+    return {
+        **kept,
+        "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}",
+        "PYTHONUNBUFFERED": "1",
+        "ASGI_AUTH_STORE": store,
+        **variables,
+    }
 
 
 def start(server: str, directory: Path, *options: str, app: str = "app", port: int = 0, **variables: str) -> Process:
