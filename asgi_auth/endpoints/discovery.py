@@ -11,7 +11,7 @@ from asgi_auth.http.forwarded import is_loopback
 from asgi_auth.settings import Settings
 from asgi_auth.tokens.keys import jwks as key_set
 
-KEYS_CACHED = b"public, max-age=300"
+KEYS_CACHED = b"public, max-age=0, must-revalidate"  # a new key signs as soon as it is there
 METADATA_CACHED = b"public, max-age=3600"
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from secrets import token_hex
 
+import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
@@ -13,8 +16,11 @@ from asgi_auth.tokens.jose import VerifyingKey
 from asgi_auth.tokens.keys import SigningKey, is_small, newest_signing
 from asgi_auth.tokens.ring import Ring, RingKey
 
-LEARN_INTERVAL = 1.0
+LEARN_INTERVAL = 0.1
 """Seconds between two questions to the store about keys that nobody here knows."""
+
+READ_INTERVAL = 60.0
+"""Seconds after which the store is asked whether the known keys are still in the ring."""
 
 _ATTEMPTS = 10
 
@@ -47,7 +53,10 @@ class KeyRing:
         self._text: str | None = None
         self._ring = Ring()
         self._asked_at = float("-inf")
-        self._by_kid = {key.kid: key.verifying if isinstance(key, SigningKey) else key for key in configured}
+        self._locks: RunVar[anyio.Lock] = RunVar(f"asgi_auth_keyring_{token_hex(8)}")
+        self._by_kid: dict[str, tuple[VerifyingKey, float | None]] = {
+            key.kid: (key.verifying if isinstance(key, SigningKey) else key, None) for key in configured
+        }
 
     async def open(self) -> None:
         """Read the ring, and see that there is a key to sign with. Raises ConfigurationError: the ring cannot be read
@@ -66,17 +75,31 @@ class KeyRing:
         return [key.kid for key in self._configured if is_small(key)]
 
     def find(self, kid: str) -> VerifyingKey | None:
-        """The key of this name, as far as this process knows."""
-        return self._by_kid.get(kid)
+        """The key of this name, as far as this process knows, while a token that it signed can live."""
+        key, until = self._by_kid.get(kid, (None, None))
+        return key if until is None or self._clock() < until else None
 
     async def learn(self, kid: str | None) -> None:
-        """Ask the store about a key that nobody here knows; a flood of made-up names asks once a second."""
-        if kid is None or kid in self._by_kid or self._configured:
+        """Ask the store about a key that nobody here knows, once for all who wait for it, and from time to time whether
+        the known ones still count. A flood of made-up names asks ten times a second."""
+        if kid is None or self._configured or self._knows(kid):
             return
-        now = self._clock()
-        if abs(now - self._asked_at) >= LEARN_INTERVAL:
-            self._asked_at = now
-            await self._read()
+        async with self._lock():
+            if not self._knows(kid) and abs(self._clock() - self._asked_at) >= LEARN_INTERVAL:
+                self._asked_at = self._clock()
+                await self._read()
+
+    def _knows(self, kid: str) -> bool:
+        return kid in self._by_kid and abs(self._clock() - self._asked_at) < READ_INTERVAL
+
+    def _lock(self) -> anyio.Lock:
+        """The running event loop's own."""
+        try:
+            return self._locks.get()
+        except LookupError:
+            lock = anyio.Lock()
+            self._locks.set(lock)
+            return lock
 
     async def signing_key(self) -> SigningKey:
         """The key to sign with now, as the store has it. Raises ConfigurationError: only public keys are configured."""
@@ -123,18 +146,19 @@ class KeyRing:
         if text != self._text:
             self._ring = Ring.parse(text, self._secrets)
             self._text = text
-            self._by_kid = {key.kid: key.verifying for key in self._ring.living(self._clock())}
+            self._by_kid = {one.key.kid: (one.key.verifying, one.until) for one in self._ring.keys}
 
     async def _change(self, change: Callable[[Ring], Ring]) -> None:
         """Read, change and write until nobody else wrote in between. A change makes keys, which takes a thread."""
         for _ in range(_ATTEMPTS):
             await self._read()
-            before = self._ring
+            # Others read and write it too while the thread works: what is replaced is what was read here.
+            before, expected = self._ring, self._text
             after = (await anyio.to_thread.run_sync(change, before)).prune(self._clock())
             if after is before and not before.needs_resealing:
                 return
             text = after.dump(self._secrets)
-            if await self._store.put_keys(self._text, text):
+            if await self._store.put_keys(expected, text):
                 self._take(text)
                 return
         raise StoreUnavailable("the key ring changes all the time")
