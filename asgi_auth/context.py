@@ -196,6 +196,7 @@ class Context:
         self.identity = identity
         self.reason = ""
         self.outlived = None
+        self.forbidden = None  # whatever it came as, there is a session by cookie now
         self.presented = presented
         self.orphan = presented.sid
         self._session_cookie = cookie

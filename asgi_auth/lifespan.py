@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from asgi_auth.auth import Auth
 from asgi_auth.context import KEY
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
+from asgi_auth.readers import without_password
 
 log = logging.getLogger("asgi_auth")
 
@@ -39,7 +40,11 @@ async def run_lifespan(auth: Auth, app: ASGIApp, scope: Scope, receive: Receive,
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         raise  # as Starlette does it: its test client would go on else
     except StoreUnavailable as error:
-        log.warning("the store gives no answer yet, so requests get 503 until it does: %s", error)
+        log.warning(
+            "the store %s (ASGI_AUTH_STORE) gives no answer yet, so requests get 503 until it does: %s",
+            without_password(auth.settings.store),
+            error,
+        )
     except BaseException:
         await auth.aclose()
         raise

@@ -183,7 +183,7 @@ class Logins:
         if identity is not None:
             ended = await store.end(identity.session_id, "logout")
             self._parts.audit.sessions_ended([ended] if ended else [], facts(context))
-            clear = clear or identity.record is not None
+            clear = clear or (identity.record is not None and await self.is_over(ended, identity.session_id))
         elif presented is not None:
             clear = await self._parts.session_backend.outlived(presented.sid)
             await store.supersede(presented.sid)
@@ -191,6 +191,10 @@ class Logins:
             await store.end(context.visitor.sid, "logout")
             context.forget_visitor()
         context.log_out(clear=clear)
+
+    async def is_over(self, ended: Ended | None, sid: str) -> bool:
+        """Whether a cookie of this session may be cleared: ended just now, or nothing took its place meanwhile."""
+        return ended is not None or await self._parts.session_backend.outlived(sid)
 
     async def rotate(self, context: Context, *, grace: float) -> None:
         """Give the session of this request another secret; the old one is good for `grace` seconds more.
@@ -243,7 +247,10 @@ class Logins:
         self._parts.audit.record(audit.PASSWORD_CHANGED, row.id, request=context.facts, sid=identity.session_id)
         self._parts.audit.sessions_ended(ending, facts(context))
         if secret:
-            self._renewed(context, identity, secret)
+            loaded = await self._parts.store.load(identity.session_id)
+            # A login of the same browser may have taken the session's place while passwords were hashed.
+            if isinstance(loaded, Loaded) and loaded.record.digest == keep.digest:
+                self._renewed(context, identity, secret)
 
     async def ending(self, user_id: str, *, kept: str | None = None) -> list[Ended]:
         """The sessions that a new password is about to end, for the log. One that begins meanwhile ends untold."""

@@ -8,6 +8,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any, Literal
 
+from anyio import get_cancelled_exc_class
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_auth import audit
@@ -110,6 +111,9 @@ class AuthMiddleware:
         inner = self._fill(context)
         try:
             await self.app(inner, socket.receive, socket.send)
+        except get_cancelled_exc_class():
+            await socket.cancelled()
+            raise
         except Exception as error:
             if not await socket.failed(error):
                 raise

@@ -35,17 +35,19 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
     if isinstance(error, StoreUnavailable):
         log.error("the store gives no answer: %s", error)
         context.auth.silent = True
-        if context.auth.is_open:
-            context.auth.parts.audit.record(audit.STORE_UNAVAILABLE, request=context.facts)
+        if context.auth.audit is not None:
+            context.auth.audit.record(audit.STORE_UNAVAILABLE, request=context.facts)
         return Unavailable(retry_after=RETRY_AFTER)
     if not isinstance(error, CredentialError):
         log.error("%s", error)
         return Unavailable(retry_after=RETRY_AFTER)
-    if context.auth.is_open:
-        record = context.auth.parts.audit.record
+    if context.auth.audit is not None:
+        record = context.auth.audit.record
         user = None if context.identity is None else context.identity.user.id
         if isinstance(error, (InsufficientScope, InsufficientUserAuthentication)):
-            record(audit.ACCESS_REFUSED, user, context.scope["path"], request=context.facts)
+            identity = context.identity
+            sid, backend = (None, None) if identity is None else (identity.session_id, identity.backend)
+            record(audit.ACCESS_REFUSED, user, context.scope["path"], request=context.facts, sid=sid, backend=backend)
         elif isinstance(error, CrossOrigin):
             record(audit.CROSS_ORIGIN, user or context.address, request=context.facts)
         elif isinstance(error, TooManyRequests):

@@ -218,6 +218,8 @@ def cookie_path(value: object) -> str:
 def cookie_domain(value: object) -> str:
     """A domain that browsers keep. A dot in front means nothing any more (RFC 6265 §5.2.3) and goes."""
     domain = _kept(CookieSpec("session", domain=_text(value).removeprefix(".").lower())).domain or ""
+    if domain.startswith("."):
+        raise ValueError("begins with two dots")
     from publicsuffixlist import PublicSuffixList  # 70 ms, for those who set it only
 
     if PublicSuffixList().is_public(domain):

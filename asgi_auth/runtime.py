@@ -102,6 +102,7 @@ class Runtime:
         """Close what the running event loop opened. A later call opens it again."""
         if self._base is not None:
             if self._parts is not None:
+                self._base.audit.flush()
                 self._base.audit.record(audit.SHUTDOWN)
             self._base.audit.flush()
             await self._base.store.aclose()
@@ -116,5 +117,11 @@ class Runtime:
         parts = await self.opened()
         await parts.store.keys()
 
+    @property
+    def audit(self) -> audit.Audit | None:
+        """The log of security events, as soon as the settings are known to be right."""
+        return None if self._base is None else self._base.audit
+
     def _found(self) -> Foundation:
+        audit.show_logs()
         return found(self.settings, clock=self.clock, directory=self._given, store=self._given_store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from anyio import CancelScope, move_on_after
 from starlette.types import Message, Receive, Send
 
 from asgi_auth.context import Context
@@ -38,12 +39,20 @@ class Socket:
 
     async def receive(self) -> Message:
         """For the application. A message that comes in is activity."""
-        message = await self._receive()
+        message = await self._next()
         if message["type"] == "websocket.receive":
             await self._keep()
             await self._touch()
         self._left = message["type"] == "websocket.disconnect"
         return message
+
+    async def _next(self) -> Message:
+        """The next message. While none comes, what changed is saved now and then."""
+        while self._accepted and self._context.data.accessed:
+            with move_on_after(SAVE_INTERVAL):
+                return await self._receive()
+            await self._save()
+        return await self._receive()
 
     async def send(self, message: Message) -> None:
         """For the application."""
@@ -78,6 +87,12 @@ class Socket:
         if not self._answered and self._context.refusal is not None:
             await self.refuse(self._context.refusal)
         await self._save()
+
+    async def cancelled(self) -> None:
+        """The server ends the application."""
+        if self._accepted:
+            with CancelScope(shield=True):
+                await self._save()
 
     async def failed(self, error: Exception) -> bool:
         """The application has raised. Whether the error was ours and is answered; else it goes on its way untouched."""

@@ -14,7 +14,6 @@ log = logging.getLogger("asgi_auth")
 
 def announce(parts: Parts) -> None:
     """Write the start line, the risks and the security event."""
-    audit.show_logs()
     settings = parts.settings
     log.info(
         "store %s; cookie %s; tokens %s of issuer %s; ours: %s",

@@ -22,13 +22,18 @@ def prepare(*requirements: str) -> Path:
         sys.exit("asgi-auth needs Python 3.10 or newer")
     home = ROOT / ".venv" / f"{sys.version_info.major}.{sys.version_info.minor}"
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not python.exists():
+    pip = [str(python), "-m", "pip"]
+    if not python.exists() or subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
         print(f"Making a virtual environment in {home.relative_to(ROOT)} …", flush=True)
-        venv.create(home, with_pip=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        try:
+            venv.create(home, with_pip=True, clear=True)  # one whose making was interrupted has no pip
+        except subprocess.CalledProcessError:
+            sys.exit("Python could not make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv")
     print("Installing what is missing …", flush=True)
-    subprocess.run([*pip, "--upgrade", "pip>=25.1"], check=True, cwd=ROOT)
-    subprocess.run([*pip, *requirements], check=True, cwd=ROOT)
+    install = [*pip, "install", "--quiet", "--disable-pip-version-check"]
+    for asked in (["--upgrade", "pip>=25.1"], [*requirements]):
+        if subprocess.run([*install, *asked], check=False, cwd=ROOT).returncode:
+            sys.exit("pip could not install what is needed; it says why above. It needs a package index to ask.")
     return python
 
 

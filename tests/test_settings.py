@@ -216,6 +216,7 @@ BAD: list[tuple[str, str, str]] = [
     ("session_domain", "https://example.com", "without scheme"),
     ("session_domain", "com", "public suffix"),
     ("session_domain", "co.uk", "public suffix"),
+    ("session_domain", "..example.com", "two dots"),
     ("session_domain", ".GitHub.io", "public suffix"),
     ("session_domain", "localhost", "public suffix"),
     ("session_domain", "", "is empty"),

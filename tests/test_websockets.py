@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 from seats import ALICE, BOB, Boom, Reply, add_users, browser, call, cookie_of, http_scope, new_auth, socket_scope
 from starlette.applications import Starlette
@@ -12,7 +13,7 @@ from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from asgi_auth import Auth, AuthMiddleware, NoSessionData, StoreUnavailable
+from asgi_auth import Auth, AuthMiddleware, NoSessionData, StoreUnavailable, sockets
 from asgi_auth.stores import Loaded
 
 HOME = ("origin", "http://testserver")
@@ -443,3 +444,41 @@ async def test_a_save_that_fails_as_a_socket_is_accepted_refuses_it() -> None:
     auth.parts.store.write_data = write_data  # type: ignore[method-assign]
     reply = await call(app, socket_scope(headers=[HOME, who]))
     assert reply.status == 503
+
+
+@pytest.mark.parametrize("ending", ["silence", "cancelled"])
+async def test_data_is_saved_while_no_message_comes_and_when_the_server_cancels(
+    monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(sockets, "SAVE_INTERVAL", 0.02 if ending == "silence" else 100.0)
+    auth = new_auth()
+    written = anyio.Event()
+
+    async def handle(websocket: WebSocket) -> None:
+        await websocket.accept()
+        websocket.session["a"] = 1
+        written.set()
+        await websocket.receive_text()
+
+    app = around(auth, handle)
+    async with auth:
+        who = await cookie(app)
+        incoming = [CONNECT]
+
+        async def receive() -> Any:
+            if not incoming:
+                await anyio.sleep_forever()
+            return incoming.pop()
+
+        async def send(message: Any) -> None:
+            pass
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(app, socket_scope("/", headers=[who, HOME]), receive, send)
+            await written.wait()
+            if ending == "silence":
+                with anyio.fail_after(10):
+                    while await data(app, who) == "{}":  # noqa: ASYNC110
+                        await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        assert await data(app, who) == "{'a': 1}"

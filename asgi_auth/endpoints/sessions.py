@@ -6,7 +6,7 @@ from asgi_auth.endpoints.call import Call
 from asgi_auth.errors import InsufficientUserAuthentication, InvalidToken, NotFound
 from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.model import User
-from asgi_auth.stores import Keep, Loaded, is_sid
+from asgi_auth.stores import Ended, Keep, Loaded, is_sid
 
 
 async def me(call: Call) -> Answer:
@@ -63,7 +63,8 @@ async def end_others(call: Call) -> Answer:
     ended = await call.parts.store.end_user(identity.user.id, "revoked", keep=keep) or ()
     call.parts.audit.sessions_ended(ended, call.context.facts)
     if everything:
-        call.context.log_out(clear=identity.record is not None)
+        own = next((one for one in ended if one.sid == identity.session_id), None)
+        await _leave(call, own)
     return empty_answer(204)
 
 
@@ -71,7 +72,13 @@ async def _end_current(call: Call) -> None:
     identity = call.identity
     ended = await call.parts.store.end(identity.session_id, "revoked")
     call.parts.audit.sessions_ended([ended] if ended else [], call.context.facts)
-    call.context.log_out(clear=identity.record is not None)
+    await _leave(call, ended)
+
+
+async def _leave(call: Call, ended: Ended | None) -> None:
+    identity = call.identity
+    clear = identity.record is not None and await call.logins.is_over(ended, identity.session_id)
+    call.context.log_out(clear=clear)
 
 
 def _must_be_fresh(call: Call) -> None:

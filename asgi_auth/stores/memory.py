@@ -118,9 +118,14 @@ class _MemoryRows:
         return {key: self._counters[key] for key in keys if key in self._counters}
 
     def put_counters(self, counters: Mapping[str, Counter]) -> None:
-        for key in counters.keys() - self._counters.keys():
-            heappush(self._due, (counters[key].until, "counter", key))
+        for key, counter in counters.items():
+            if key not in self._counters:
+                heappush(self._due, (counter.until, "counter", key))
         self._counters.update(counters)
+
+    def forget_counters(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._counters.pop(key, None)
 
     def value(self, name: str) -> str | None:
         return self._values.get(name)

@@ -305,6 +305,8 @@ def misconfiguration(error: BaseException | None) -> str | None:
         )
     if isinstance(error, redis.exceptions.InvalidResponse):
         return "what answers there is no Redis"
+    if isinstance(error, redis.ResponseError) and "DB index" in str(error):
+        return "this server has no such database: correct the number in redis://localhost:6379/0"
     if isinstance(error, redis.ResponseError) and "compil" in str(error):
         return "this server cannot run our scripts: Redis 7.0 or later, or Valkey, is needed"
     while error is not None:

@@ -49,10 +49,10 @@ def death(record: Record, user: UserRow | None, turn: Turn | None, now: float) -
         turn: what ended the era in which it was made; None while that one goes on.
     """
     ends_at = min(record.idle_expires_at, record.expires_at)
-    if now >= ends_at or (turn is not None and turn.at >= ends_at):
+    if turn is not None and turn.at < ends_at:
+        return turn.reason  # what came first counts
+    if now >= ends_at:
         return "idle" if record.idle_expires_at < record.expires_at else "lifetime"
-    if turn is not None:
-        return turn.reason
     if record.user_id is not None:
         if user is None or user.deleted:
             return "deleted"

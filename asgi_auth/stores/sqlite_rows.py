@@ -146,6 +146,10 @@ class SQLiteRows:
         for key, counter in counters.items():
             self._run("INSERT OR REPLACE INTO counters VALUES (?, ?, ?, ?)", _plain(key), *counter)
 
+    def forget_counters(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._run("DELETE FROM counters WHERE key = ?", _plain(key))
+
     def value(self, name: str) -> str | None:
         row = self._run("SELECT value FROM settled WHERE name = ?", name).fetchone()
         return row[0] if row is not None else None

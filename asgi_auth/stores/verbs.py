@@ -256,9 +256,9 @@ def hit(rows: Rows, limits: Sequence[Limit]) -> Hit:
 
 def unhit(rows: Rows, undo: Collection[str], clear: Collection[str]) -> None:
     counters = rows.counters({*undo, *clear})
-    rows.put_counters(
-        {key: found._replace(hits=0 if key in clear else found.hits - 1) for key, found in counters.items()}
-    )
+    left = {key: found._replace(hits=0 if key in clear else found.hits - 1) for key, found in counters.items()}
+    rows.put_counters({key: counter for key, counter in left.items() if counter.hits > 0})
+    rows.forget_counters(key for key, counter in left.items() if counter.hits <= 0)
 
 
 # Users

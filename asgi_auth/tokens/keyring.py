@@ -52,7 +52,7 @@ class KeyRing:
         self._clock = clock
         self._text: str | None = None
         self._ring = Ring()
-        self._asked_at = float("-inf")
+        self._asked_at = self._read_at = float("-inf")
         self._locks: RunVar[anyio.Lock] = RunVar(f"asgi_auth_keyring_{token_hex(8)}")
         self._by_kid: dict[str, tuple[VerifyingKey, float | None]] = {
             key.kid: (key.verifying if isinstance(key, SigningKey) else key, None) for key in configured
@@ -85,12 +85,16 @@ class KeyRing:
         if kid is None or self._configured or self._knows(kid):
             return
         async with self._lock():
-            if not self._knows(kid) and abs(self._clock() - self._asked_at) >= LEARN_INTERVAL:
+            if self._knows(kid):
+                return
+            if kid not in self._by_kid:
+                if abs(self._clock() - self._asked_at) < LEARN_INTERVAL:
+                    return
                 self._asked_at = self._clock()
-                await self._read()
+            await self._read()
 
     def _knows(self, kid: str) -> bool:
-        return kid in self._by_kid and abs(self._clock() - self._asked_at) < READ_INTERVAL
+        return kid in self._by_kid and abs(self._clock() - self._read_at) < READ_INTERVAL
 
     def _lock(self) -> anyio.Lock:
         """The running event loop's own."""
@@ -140,7 +144,9 @@ class KeyRing:
         return await self.signing_key()
 
     async def _read(self) -> None:
+        now = self._clock()
         self._take(await self._store.keys())
+        self._read_at = now
 
     def _take(self, text: str | None) -> None:
         if text != self._text:

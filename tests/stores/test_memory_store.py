@@ -9,6 +9,7 @@ import pytest
 from store_helpers import LIFETIME, add_user, bearer, cookie, exchange, login, sid
 
 from asgi_auth.stores import FEED_LENGTH, TOMBSTONE_LIFETIME, Limit, Store
+from asgi_auth.stores.memory import MemoryStore
 from asgi_auth.stores.opening import open_store
 
 
@@ -96,3 +97,11 @@ async def test_the_feed_is_cut_by_count(clock):
     assert [entry.id for entry in entries] == ["6", "7"]
     assert [entry.id for entry in await store.events("3", 1)] == ["6"]
     assert len(await store.events(entries[0].id, FEED_LENGTH)) == FEED_LENGTH - 1
+
+
+async def test_counters_that_were_taken_back_are_forgotten():
+    store = MemoryStore()
+    for number in range(10):
+        await store.hit([Limit(f"k{number}", 5, 60)])
+        await store.unhit([f"k{number}"], [])
+    assert store._rows._counters == {}

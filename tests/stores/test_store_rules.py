@@ -29,7 +29,7 @@ VISITOR = rules.new_record(cookie("v", None, idle=100.0, lifetime=300.0), revisi
         (RECORD, replace(USER, deleted=True), None, 1000.0, "deleted"),
         (RECORD, replace(USER, ended_below=3), None, 1000.0, "revoked"),
         (RECORD, USER, Turn("password", 1050.0), 1060.0, "password"),
-        (RECORD, USER, Turn("password", 1050.0), 1200.0, "idle"),
+        (RECORD, USER, Turn("password", 1050.0), 1200.0, "password"),
         (RECORD, USER, Turn("password", 1150.0), 1200.0, "idle"),
         (VISITOR, None, None, 1000.0, None),
         (VISITOR, None, Turn("revoked", 1000.0), 1000.0, "revoked"),
