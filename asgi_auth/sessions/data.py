@@ -86,7 +86,9 @@ class SessionData(MutableMapping[str, Any]):
     def rebase(self, stored: Mapping[str, str], *, keep: bool) -> None:
         """Stand on another session's data: with the changes made so far, or without them."""
         changes = self.changes() if keep else Changes({}, frozenset())
-        self._values = {key: self._values[key] for key in changes.put}
+        # What was read and is the same there stays the same object: a change inside it still counts.
+        same = [key for key in self._values if keep and stored.get(key) == self._stored.get(key)]
+        self._values = {key: self._values[key] for key in {*changes.put, *same}}
         self._deleted = set(changes.delete & stored.keys())
         self._stored = dict(stored)
 

@@ -30,6 +30,12 @@ class House:
             self.entered.set()
             await self.go.wait()
             await auth.logout(request)
+        elif verb == "cart":
+            request.session["cart"] = ["before"]
+        elif verb == "login-over-cart":
+            cart = request.session["cart"]
+            await auth.login(request, ALICE)
+            cart.append("after")
         elif verb == "login-and-write":
             await auth.login(request, ALICE)
             request.session["written"] = True
@@ -109,3 +115,11 @@ async def test_who_logs_in_on_a_cross_site_callback_may_write_data() -> None:
         answer = await client.post("/login-and-write", headers=crossed)
         assert answer.json() == {"user": "alice", "data": {"written": True}}
         assert (await client.get("/")).json()["data"] == {"written": True}
+
+
+async def test_a_value_that_was_read_before_a_login_may_be_changed_after_it() -> None:
+    house = House("memory://")
+    async with house.auth, browser(house.app) as client:
+        await client.get("/cart")
+        await client.get("/login-over-cart")
+        assert (await client.get("/")).json() == {"user": "alice", "data": {"cart": ["before", "after"]}}
