@@ -148,7 +148,14 @@ async def _by_token(context: Context, token: bytes) -> None:
 
 
 async def _by_cookie(context: Context) -> None:
-    found = await shown(context)
+    try:
+        found = await shown(context)
+    except StoreUnavailable as error:
+        if not _only_a_visitors(context):
+            raise
+        refuse_cross_origin(context, carried=True)
+        context.data.failure = error
+        return
     refuse_cross_origin(context, carried=found.carried)
     if len(found.session) > 1 or len(found.visitor) > 1:
         context.auth.parts.audit.record(
@@ -163,6 +170,13 @@ async def _by_cookie(context: Context) -> None:
             _dead(context, answer)
     if len(found.visitor) == 1 and context.identity is None:
         await _visitor(context, found.visitor[0])
+
+
+def _only_a_visitors(context: Context) -> bool:
+    """Whether no cookie of a login is among ours, as far as names tell before the store has answered."""
+    hint = context.auth.cookie_hint
+    found = [match for name, value in context.scope["headers"] if name == b"cookie" for match in hint.finditer(value)]
+    return all(match[1] for match in found)
 
 
 async def _visitor(context: Context, text: bytes) -> None:

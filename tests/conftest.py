@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 from clocks import Clock
+from hypothesis import settings
 from valkey_server import Valkey
+
+settings.register_profile("house", deadline=None)  # a busy machine is no failure
+settings.load_profile("house")
 
 
 @pytest.fixture

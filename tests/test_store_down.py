@@ -174,6 +174,19 @@ async def test_a_start_while_it_is_down_serves_nobody_and_somebody_once_it_is_th
     await auth.aclose()
 
 
+async def test_a_visitors_cookie_keeps_nobody_out_of_a_store_that_never_answered_yet() -> None:
+    auth = new_auth("redis://127.0.0.1:1", timeout=0.5)
+    async with browser(AuthMiddleware(handled(page), auth)) as client:
+        visitor = {"cookie": "session-abcd-anonymous=zz"}
+        assert (await client.get("/", headers=visitor)).status_code == 200
+        assert (await client.get("/read", headers=visitor)).status_code == 503
+        crossed = {**visitor, "sec-fetch-site": "cross-site"}
+        assert (await client.post("/", headers=crossed)).status_code == 403
+        for login in ("session-abcd=zz", "session-abcd=zz; session-abcd-anonymous=zz", "__Host-session=zz"):
+            assert (await client.get("/", headers={"cookie": login})).status_code == 503
+    await auth.aclose()
+
+
 async def test_a_store_that_fails_while_a_request_runs_breaks_no_promise(any_store: str) -> None:
     """Each verb in turn fails, for somebody and for nobody: never a 500, never let in."""
     auth = new_auth(any_store, timeout=5.0)

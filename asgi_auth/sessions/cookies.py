@@ -22,9 +22,9 @@ class Pair(NamedTuple):
 
 
 def name_pattern(name: str | None) -> re.Pattern[bytes]:
-    """What the names of our cookies look like in a `Cookie` header, whatever the key ring."""
+    """What the names of our cookies look like in a `Cookie` header, whatever the key ring. Group 1: of a visitor's."""
     ours = rb"__(?:Host|Secure)-session|session-[0-9a-f]{4}" if name is None else re.escape(name.encode("ascii"))
-    return re.compile(rb"(?:^|[; \t])(?:" + ours + rb")(?:-anonymous)?[ \t]*=")
+    return re.compile(rb"(?:^|[; \t])(?:" + ours + rb")(-anonymous)?[ \t]*=")
 
 
 class SessionCookies:
