@@ -187,6 +187,16 @@ async def test_a_visitors_cookie_keeps_nobody_out_of_a_store_that_never_answered
     await auth.aclose()
 
 
+async def test_refusals_are_logged_before_the_store_has_ever_answered(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "asgi_auth.security")
+    auth = new_auth("redis://127.0.0.1:1", timeout=0.5)
+    async with browser(AuthMiddleware(handled(page), auth)) as client:
+        await client.get("/", headers={"authorization": "Bearer x.y.z"})
+    told = [record.message for record in caplog.records if record.name == "asgi_auth.security"]
+    assert [text.count('"event": "store_unavailable"') for text in told] == [1]
+    await auth.aclose()
+
+
 async def test_a_store_that_fails_while_a_request_runs_breaks_no_promise(any_store: str) -> None:
     """Each verb in turn fails, for somebody and for nobody: never a 500, never let in."""
     auth = new_auth(any_store, timeout=5.0)

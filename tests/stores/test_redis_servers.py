@@ -218,6 +218,13 @@ async def test_a_server_that_is_not_there_is_unavailable_at_the_start_too(anyio_
     await store.aclose()
 
 
+async def test_a_database_that_the_server_has_not_stops_the_start(redis_url, anyio_backend):
+    store = RedisStore(f"{redis_url}/99", timeout=5)
+    with pytest.raises(ConfigurationError, match="no such database"):
+        await store.open()
+    await store.aclose()
+
+
 async def test_a_unix_socket_serves(tmp_path, anyio_backend):
     server = Valkey(tmp_path, unix=True)
     try:
