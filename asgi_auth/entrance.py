@@ -34,11 +34,10 @@ class CookiesShown(NamedTuple):
 
     session: list[bytes]
     visitor: list[bytes]
+    carried: bool = False
 
     def __repr__(self) -> str:
         return f"<CookiesShown {len(self.session)}, {len(self.visitor)}>"  # they may be alive: keep them out of logs
-
-    carried: bool = False
 
 
 async def enter(context: Context, *, path: str, active: bool = True) -> None:

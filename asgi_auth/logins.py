@@ -182,7 +182,7 @@ class Logins:
         clear = context.forged
         if identity is not None:
             ended = await store.end(identity.session_id, "logout")
-            self._parts.audit.sessions_ended([ended] if ended else [], facts(context))
+            self._parts.audit.sessions_ended([ended] if ended else [], context.facts)
             clear = clear or (identity.record is not None and await self.is_over(ended, identity.session_id))
         elif presented is not None:
             clear = await self._parts.session_backend.outlived(presented.sid)
@@ -245,7 +245,7 @@ class Logins:
             raise InvalidCredentials("The current password is wrong")
         await self._parts.throttle.succeeded(ticket)
         self._parts.audit.record(audit.PASSWORD_CHANGED, row.id, request=context.facts, sid=identity.session_id)
-        self._parts.audit.sessions_ended(ending, facts(context))
+        self._parts.audit.sessions_ended(ending, context.facts)
         if secret:
             loaded = await self._parts.store.load(identity.session_id)
             # A login of the same browser may have taken the session's place while passwords were hashed.

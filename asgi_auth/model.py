@@ -27,6 +27,8 @@ AUTHENTICATED = "authenticated"
 
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no id and no name in a token may hold: control characters and lone surrogates."""
+
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

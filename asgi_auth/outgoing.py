@@ -43,9 +43,9 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
         return Unavailable(retry_after=RETRY_AFTER)
     if context.auth.audit is not None:
         record = context.auth.audit.record
-        user = None if context.identity is None else context.identity.user.id
+        identity = context.identity
+        user = None if identity is None else identity.user.id
         if isinstance(error, (InsufficientScope, InsufficientUserAuthentication)):
-            identity = context.identity
             sid, backend = (None, None) if identity is None else (identity.session_id, identity.backend)
             record(audit.ACCESS_REFUSED, user, context.scope["path"], request=context.facts, sid=sid, backend=backend)
         elif isinstance(error, CrossOrigin):

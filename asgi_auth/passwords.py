@@ -16,13 +16,13 @@ from typing import TypeVar
 
 import anyio.to_thread
 import argon2
-from anyio.lowlevel import RunVar
 from argon2.exceptions import HashingError, VerificationError, VerifyMismatchError
 from argon2.low_level import error_to_str
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
 from asgi_auth.blocklist import is_common
 from asgi_auth.errors import ConfigurationError, InvalidRequest, TooManyRequests, WeakPassword
+from asgi_auth.loops import PerLoop
 
 T = TypeVar("T")
 
@@ -109,8 +109,7 @@ class PasswordHasher:
     ) -> None:
         self._argon2 = argon2.PasswordHasher.from_parameters(parameters)
         self._dummy = _dummy(parameters)
-        self._workers = workers
-        self._threads: RunVar[anyio.CapacityLimiter] = RunVar("asgi_auth.passwords")
+        self._threads = PerLoop(lambda: anyio.CapacityLimiter(workers))
         self._turns = threading.BoundedSemaphore(workers)
         self._places = threading.BoundedSemaphore(workers + queue)
 
@@ -174,11 +173,8 @@ class PasswordHasher:
         if not self._places.acquire(blocking=False):
             raise TooManyRequests(retry_after=1)
         try:
-            threads = self._threads.get(None)
-            if threads is None:
-                self._threads.set(threads := anyio.CapacityLimiter(self._workers))
             # The loop's limiter keeps its threads few; the semaphore counts those of all loops together.
-            return await anyio.to_thread.run_sync(self._in_turn, work, limiter=threads)
+            return await anyio.to_thread.run_sync(self._in_turn, work, limiter=self._threads.get())
         finally:
             self._places.release()
 

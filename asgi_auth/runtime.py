@@ -7,6 +7,7 @@ import threading
 from functools import cached_property
 
 from asgi_auth import audit
+from asgi_auth.audit import Audit
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.directory import Directory
 from asgi_auth.errors import AuthError, ConfigurationError
@@ -101,10 +102,9 @@ class Runtime:
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later call opens it again."""
         if self._base is not None:
-            if self._parts is not None:
-                self._base.audit.flush()
-                self._base.audit.record(audit.SHUTDOWN)
             self._base.audit.flush()
+            if self._parts is not None:
+                self._base.audit.record(audit.SHUTDOWN)
             await self._base.store.aclose()
 
     async def ready(self) -> None:
@@ -118,7 +118,7 @@ class Runtime:
         await parts.store.keys()
 
     @property
-    def audit(self) -> audit.Audit | None:
+    def audit(self) -> Audit | None:
         """The log of security events, as soon as the settings are known to be right."""
         return None if self._base is None else self._base.audit
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import StoreUnavailable
+from asgi_auth.loops import PerLoop
 from asgi_auth.stores import sqlite_schema as schema
 from asgi_auth.stores.codec import Broken
 from asgi_auth.stores.local import LocalStore
@@ -145,14 +145,14 @@ class SQLiteStore(LocalStore):
         weakref.finalize(self, self._connections.close)
         # Writers of one event loop wait in the order in which they came, and hold one thread; those of several loops
         # and processes meet at SQLite's lock.
-        self._writers: RunVar[anyio.CapacityLimiter] = RunVar("asgi_auth_sqlite_writers")
-        self._readers: RunVar[anyio.CapacityLimiter] = RunVar("asgi_auth_sqlite_readers")
+        self._writers = PerLoop(lambda: anyio.CapacityLimiter(1))
+        self._readers = PerLoop(lambda: anyio.CapacityLimiter(4))
 
     async def open(self) -> None:
-        await self._in_thread(self._reopen, _limiter(self._writers, 1))
+        await self._in_thread(self._reopen, self._writers.get())
 
     async def aclose(self) -> None:
-        await anyio.to_thread.run_sync(self._connections.close, limiter=_limiter(self._writers, 1))
+        await anyio.to_thread.run_sync(self._connections.close, limiter=self._writers.get())
 
     async def _read(self, verb: Callable[[Rows], T], *, many: bool) -> T:
         try:
@@ -164,7 +164,7 @@ class SQLiteStore(LocalStore):
                 except sqlite3.Error as error:  # locked: somebody recovers the log, or closes it as the last one
                     if not schema.is_locked(error):
                         raise
-            return await self._in_thread(lambda deadline: self._reading(verb), _limiter(self._readers, 4))
+            return await self._in_thread(lambda deadline: self._reading(verb), self._readers.get())
         except Broken:
             return await self._write(verb, durable=True)
         except (sqlite3.Error, OSError) as error:
@@ -172,7 +172,7 @@ class SQLiteStore(LocalStore):
 
     async def _write(self, verb: Callable[[Rows], T], *, durable: bool) -> T:
         return await self._in_thread(
-            lambda deadline: self._writing(verb, durable=durable, deadline=deadline), _limiter(self._writers, 1)
+            lambda deadline: self._writing(verb, durable=durable, deadline=deadline), self._writers.get()
         )
 
     async def _in_thread(self, attempt: Callable[[float], T], limiter: anyio.CapacityLimiter) -> T:
@@ -251,16 +251,6 @@ def _begin(connection: sqlite3.Connection, deadline: float) -> None:
 
 def _pause() -> None:
     time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 (no secret)
-
-
-def _limiter(var: RunVar[anyio.CapacityLimiter], threads: int) -> anyio.CapacityLimiter:
-    """The running event loop's own."""
-    try:
-        return var.get()
-    except LookupError:
-        limiter = anyio.CapacityLimiter(threads)
-        var.set(limiter)
-        return limiter
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:

@@ -36,8 +36,6 @@ _P25519 = 2**255 - 19
 _Y8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
 _LOW_ORDER = frozenset({0, 1, _P25519 - 1, _Y8, _P25519 - _Y8})
 
-"""What no name in a token may hold: control characters and lone surrogates."""
-
 
 class InvalidKey(AuthError, ValueError):
     """A key that must not be used. The text says why, and holds nothing of the key."""

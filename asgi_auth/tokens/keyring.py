@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from secrets import token_hex
 
 import anyio
 import anyio.to_thread
-from anyio.lowlevel import RunVar
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
+from asgi_auth.loops import PerLoop
 from asgi_auth.stores import Store
 from asgi_auth.tokens.jose import VerifyingKey
 from asgi_auth.tokens.keys import SigningKey, is_small, newest_signing
@@ -53,7 +52,7 @@ class KeyRing:
         self._text: str | None = None
         self._ring = Ring()
         self._asked_at = self._read_at = float("-inf")
-        self._locks: RunVar[anyio.Lock] = RunVar(f"asgi_auth_keyring_{token_hex(8)}")
+        self._learning = PerLoop(anyio.Lock)
         self._by_kid: dict[str, tuple[VerifyingKey, float | None]] = {
             key.kid: (key.verifying if isinstance(key, SigningKey) else key, None) for key in configured
         }
@@ -84,7 +83,7 @@ class KeyRing:
         the known ones still count. A flood of made-up names asks ten times a second."""
         if kid is None or self._configured or self._knows(kid):
             return
-        async with self._lock():
+        async with self._learning.get():
             if self._knows(kid):
                 return
             if kid not in self._by_kid:
@@ -95,15 +94,6 @@ class KeyRing:
 
     def _knows(self, kid: str) -> bool:
         return kid in self._by_kid and abs(self._clock() - self._read_at) < READ_INTERVAL
-
-    def _lock(self) -> anyio.Lock:
-        """The running event loop's own."""
-        try:
-            return self._locks.get()
-        except LookupError:
-            lock = anyio.Lock()
-            self._locks.set(lock)
-            return lock
 
     async def signing_key(self) -> SigningKey:
         """The key to sign with now, as the store has it. Raises ConfigurationError: only public keys are configured."""

@@ -70,15 +70,12 @@ async def test_a_late_end_of_the_own_session_leaves_it_too(path: str) -> None:
         store = house.auth.parts.store
         address = "/auth/sessions" + (path if path != "current" else f"/{session.id}")
 
-        async def meanwhile(*_: Any, **__: Any) -> Any:
-            await client.get("/bob")
-
         ends = {"current": "end", "?all=true": "end_user"}[path]
         original = getattr(store, ends)
 
         async def late(*args: Any, **more: Any) -> Any:
             setattr(store, ends, original)
-            await meanwhile()
+            await client.get("/bob")
             return await original(*args, **more)
 
         setattr(store, ends, late)
