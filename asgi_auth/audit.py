@@ -72,6 +72,9 @@ INVALID_INPUT = Kind("input_validation_fail", "WARN", "Something malformed, doub
 UNREADABLE = Kind("crypt_decrypt_fail", "WARN", "Something stored could not be read")
 STORE_UNAVAILABLE = Kind("store_unavailable", "WARN", "The store does not answer")
 STORE_RECOVERED = Kind("store_recovered", "WARN", "The store answers again")
+TOKEN_UNCHECKED = Kind(
+    "authn_token_unchecked", "WARN", "A token was accepted without knowing whether it was revoked", 0.0
+)
 KEY_ROTATED = Kind("key_rotated", "WARN", "A new signing key was made")
 STARTUP = Kind("sys_startup", "WARN", "Authentication started")
 SHUTDOWN = Kind("sys_shutdown", "WARN", "Authentication stopped")

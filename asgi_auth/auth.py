@@ -113,25 +113,36 @@ class Auth(Runtime):
         parts = await self.opened()
         return [loaded.record.public() for loaded in await parts.store.sessions(user_id)]
 
-    async def revoke(self, session_id: str) -> bool:
-        """End one session, its access tokens and its refresh token. Whether it was alive."""
+    async def revoke(self, session_id: str, *, wait: bool = False) -> bool:
+        """End one session, its access tokens and its refresh token. Whether it was alive.
+
+        Args:
+            wait: return only when every process of this store knows it, or can no longer answer without it: in
+                milliseconds, and after `STALENESS` at the latest, whatever has failed.
+
+        Raises:
+            StoreUnavailable: the change is not known to stand; repeat.
+        """
         parts = await self.opened()
-        ended = await parts.store.end(session_id, "revoked")
+        async with parts.view.settled(wait):
+            ended = await parts.store.end(session_id, "revoked")
         parts.audit.sessions_ended([ended] if ended else [])
         return ended is not None
 
-    async def revoke_user(self, user_id: str, *, keep: str | None = None) -> int:
-        """End all of a user's sessions but `keep`, in both modes. How many ended."""
+    async def revoke_user(self, user_id: str, *, keep: str | None = None, wait: bool = False) -> int:
+        """End all of a user's sessions but `keep`, in both modes. How many ended. `wait`: as in `revoke`."""
         parts = await self.opened()
-        ended = await parts.store.end_user(user_id, "revoked", keep=Keep(keep) if keep else None) or ()
+        async with parts.view.settled(wait):
+            ended = await parts.store.end_user(user_id, "revoked", keep=Keep(keep) if keep else None) or ()
         parts.audit.record(audit.ADMIN_ACTION, user_id, "revoke_user")
         parts.audit.sessions_ended(ended)
         return len(ended)
 
-    async def revoke_all(self) -> None:
-        """End every session of everybody, visitors' too."""
+    async def revoke_all(self, *, wait: bool = False) -> None:
+        """End every session of everybody, visitors' too. `wait`: as in `revoke`."""
         parts = await self.opened()
-        await parts.store.end_all("revoked")
+        async with parts.view.settled(wait):
+            await parts.store.end_all("revoked")
         parts.audit.record(audit.ADMIN_ACTION, None, "revoke_all")
 
     # ------------------------------------------------------------------ tokens
@@ -239,27 +250,32 @@ class Auth(Runtime):
         scopes: str | Collection[str] | None = None,
         claims: Mapping[str, Any] | None = None,
         display_name: str | None = None,
+        wait: bool = False,
     ) -> User:
         """Change what a user may do, at once and everywhere: cookies have it with their next request, access tokens
         made before are out of date and refresh into it.
 
         Args:
             user: a User, whose scopes and claims replace the stored ones; or an id, and only what is given changes.
+            wait: as in `revoke`.
 
         Raises:
             UnknownUser: no user has this id.
         """
         parts = await self.opened()
-        return (await parts.users.update(user, scopes=scopes, claims=claims, display_name=display_name)).user()
+        async with parts.view.settled(wait):
+            row = await parts.users.update(user, scopes=scopes, claims=claims, display_name=display_name)
+        return row.user()
 
-    async def disable_user(self, user_id: str) -> None:
-        """Let a user log in no more, and end all sessions in both modes.
+    async def disable_user(self, user_id: str, *, wait: bool = False) -> None:
+        """Let a user log in no more, and end all sessions in both modes. `wait`: as in `revoke`.
 
         Raises:
             UnknownUser: no user has this id.
         """
         parts = await self.opened()
-        ended = await parts.users.disable(user_id)
+        async with parts.view.settled(wait):
+            ended = await parts.users.disable(user_id)
         parts.audit.record(audit.USER_DISABLED, None, user_id)
         parts.audit.sessions_ended(ended)
 

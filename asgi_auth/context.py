@@ -16,12 +16,16 @@ from anyio import CancelScope
 
 from asgi_auth.audit import RequestFacts
 from asgi_auth.errors import AuthError, ContentTooLarge, CredentialError, StoreUnavailable, Unavailable
+from asgi_auth.http import values
 from asgi_auth.http.cookies import keep_problem
 from asgi_auth.http.forwarded import Peer, address_prefix, loopback_request, peer
-from asgi_auth.model import ANONYMOUS, AuthCredentials, Identity
+from asgi_auth.http.origin import ALLOWED, SAFE_METHODS, Verdict, cross_origin
+from asgi_auth.model import ANONYMOUS, NO_CREDENTIALS, AnonymousUser, Identity, User
 from asgi_auth.runtime import Runtime
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.sessions.data import SessionData
+from asgi_auth.sessions.seen import LIFETIME as SEEN_LIFETIME
+from asgi_auth.sessions.seen import seen_text
 from asgi_auth.stores import Loaded, NewSession, Presented, new_sid
 
 if TYPE_CHECKING:
@@ -32,14 +36,17 @@ KEY = "asgi_auth"
 log = logging.getLogger("asgi_auth")
 
 
-class Context:
-    """One request. Attributes that others may read:
+OVER: MutableMapping[str, Any] = {"type": "http", "path": "", "headers": ()}
+"""The scope of a request that is over."""
+
+
+class Context(SessionData):
+    """One request, and the mapping of its session's data, in the one object that every request has. Others may read:
 
     Attributes:
         auth: the `Auth` that answers for it.
         identity: who it is, or None.
         reason: `expired` or `ended`, if it came with a dead cookie of ours.
-        data: the session's data; also where another middleware has put its own into `scope["session"]`.
         presented: the session secret that it came with, verified as issued by us, dead or alive.
         visitor: the same of a visitor's data.
         refusal: what a guard inside the application decided.
@@ -47,39 +54,61 @@ class Context:
         started: whether the answer has begun.
     """
 
+    # Every request has one of these, and most change next to nothing of it. What is looked at in each of them is set in
+    # each of them, where Python finds it faster.
+    identity: Identity | None
+    is_plain: bool
+    """Whether the application's answer needs nothing of us, as far as the data has nothing to say."""
+    reason = ""
+    presented: Presented | None = None
+    unproved: tuple[bytes, bytes, bytes] | None = None
+    """The name and text of a cookie that may be known, and the text of `<cookie>-seen`."""
+    credential: bytes | None = None
+    """The text of the session's cookie, if it was recognised."""
+    visitor: Presented | None = None
+    visiting: Loaded | None = None
+    """The visitor's session, as it was when the request came."""
+    refusal: CredentialError | None = None
+    raised: CredentialError | None = None
+    """What one of our verbs raised into the application."""
+    guarded = False
+    started = False
+    touched_at = 0.0
+    """When activity on this connection was last written (store's clock)."""
+    failures = 0
+    """How many logins of this name failed here before this one."""
+    forbidden: str | None = None
+    """Why this request may not write data, if it came in a way that rules it out."""
+    forged = False
+    """Whether it came with a session cookie that nobody issued."""
+    outlived: str | None = None
+    """The dead session whose cookie goes, unless another one has taken its place by then."""
+    orphan: str | None = None
+    """The session of a login whose cookie has not gone out yet."""
+    _copy: MutableMapping[str, Any] | None = None
+    """What the application asked with last: the scope, or a copy that something inside has made of it."""
+    _session_cookie: bytes | None = None
+    _visitor_cookie: bytes | None = None
+    _seen_cookie: bytes | None = None
+
     def __init__(self, auth: Runtime, scope: MutableMapping[str, Any]) -> None:
         self.auth = auth
         self.scope = scope
-        self._copy: MutableMapping[str, Any] | None = None
-        """What the application asked with last: the scope, or a copy that something inside has made of it."""
-        self.identity: Identity | None = None
-        self.reason = ""
-        self.presented: Presented | None = None
-        self.visitor: Presented | None = None
-        self.visiting: Loaded | None = None
-        """The visitor's session, as it was when the request came."""
-        self.refusal: CredentialError | None = None
-        self.failure: CredentialError | None = None
-        """What one of our verbs raised into the application."""
-        self.guarded = False
-        self.started = False
-        self.over = False
-        self.entered_at = auth.clock()
-        self.touched_at = 0.0
-        """When activity on this connection was last written (store's clock)."""
-        self.failures = 0
-        """How many logins of this name failed here before this one."""
-        self.forbidden: str | None = None
-        """Why this request may not write data, if it came in a way that rules it out."""
-        self.forged = False
-        """Whether it came with a session cookie that nobody issued."""
-        self.outlived: str | None = None
-        """The dead session whose cookie goes, unless another one has taken its place by then."""
-        self.orphan: str | None = None
-        """The session of a login whose cookie has not gone out yet."""
-        self.data = SessionData(self)
-        self._session_cookie: bytes | None = None
-        self._visitor_cookie: bytes | None = None
+        self.identity = None
+        self.is_plain = True
+
+    def mark_accessed(self) -> None:
+        self.accessed = True
+        self.is_plain = False
+
+    @property
+    def data(self) -> SessionData:
+        """The session's data; also where another middleware has put its own into `scope["session"]`."""
+        return self
+
+    @property
+    def _keeper(self) -> Context:  # type: ignore[override]
+        return self
 
     @staticmethod
     def of(connection: Any) -> Context:
@@ -127,9 +156,32 @@ class Context:
         return cookies.plain if plain else cookies.secure
 
     @cached_property
+    def origin(self) -> Verdict:
+        """Whether another site's page may have sent this request, if a cookie carries it."""
+        scope, settings = self.scope, self.auth.settings
+        websocket = scope["type"] == "websocket"
+        method = "GET" if websocket else scope.get("method", "GET")
+        if method in SAFE_METHODS and not websocket:
+            return ALLOWED
+        return cross_origin(
+            method,
+            sites=values(scope["headers"], b"sec-fetch-site"),
+            origins=values(scope["headers"], b"origin"),
+            hosts=(self.peer.host,),
+            trusted=settings.trusted_origins,
+            own=settings.own_origins,
+            websocket=websocket,
+        )
+
+    @cached_property
     def facts(self) -> RequestFacts:
         """What the log says of this request."""
         return RequestFacts.of(self.scope, address=self.address)
+
+    @property
+    def user(self) -> User | AnonymousUser:
+        """Who it is, for `scope["user"]`."""
+        return ANONYMOUS if self.identity is None else self.identity.user
 
     def cookie_problem(self) -> str | None:
         """Why the browser would drop the session's cookie, and the cure; None: it keeps it."""
@@ -146,14 +198,19 @@ class Context:
         """Put the answer where applications look for it, once they have got this scope."""
         if KEY not in self.scope:
             return
-        identity = self.identity
         for scope in (self.scope, self._copy or self.scope):
-            scope["user"] = ANONYMOUS if identity is None else identity.user
-            scope["auth"] = AuthCredentials(identity)
+            scope["user"] = self.user
+            scope["auth"] = NO_CREDENTIALS if self.identity is None else self.identity.credentials
 
     def refuse(self, refusal: CredentialError) -> None:
         """Record what the answer is going to be, if the application ends this request with an error of that status."""
         self.refusal = refusal
+        self.is_plain = False
+
+    def guard(self) -> None:
+        """A guard looks at this request."""
+        self.guarded = True
+        self.is_plain = False
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -162,10 +219,10 @@ class Context:
         try:
             yield
         except CredentialError as error:
-            self.failure = error
+            self.raised = error
             raise
         except StoreUnavailable:
-            self.failure = Unavailable(retry_after=1)
+            self.raised = Unavailable(retry_after=1)
             raise
 
     def verdict(self, status: int) -> CredentialError | None:
@@ -179,17 +236,18 @@ class Context:
             return self.refusal
         if status != 500:
             return None
-        if self.failure is None and self.data.failure is not None and self.data.accessed:
+        if self.raised is None and self.failure is not None and self.accessed:
             return Unavailable(retry_after=1)
-        return self.failure
+        return self.raised
 
     # ------------------------------------------------------------------ identity
 
-    def become(self, identity: Identity) -> None:
-        """Somebody has been recognised."""
+    def become(self, identity: Identity, presented: Presented | None) -> None:
+        """Somebody has been recognised, by this secret or by none."""
         self.identity = identity
+        self.presented = presented
         if identity.record is not None:
-            self.data.rebase(identity.record.data, keep=True)
+            self._stored = identity.record.data
 
     def log_in(self, identity: Identity, cookie: bytes, presented: Presented, *, keep_data: bool) -> None:
         """Somebody has just logged in by cookie: the answer carries it, the request goes on as theirs."""
@@ -200,17 +258,19 @@ class Context:
         self.presented = presented
         self.orphan = presented.sid
         self._session_cookie = cookie
+        self.is_plain = False
         if self.visitor is not None or self._visitor_cookie is not None:
             self._visitor_cookie = self.pair.visitor.clear()
             self.visitor = None
         if identity.record is not None:
-            self.data.rebase(identity.record.data, keep=keep_data)
+            self.rebase(identity.record.data, keep=keep_data)
         self.fill_scope()
 
     def renew(self, cookie: bytes, presented: Presented) -> None:
         """The same session under another secret."""
         self.presented = presented
         self._session_cookie = cookie
+        self.is_plain = False
 
     def log_out(self, *, clear: bool) -> None:
         """Nobody from now on."""
@@ -218,20 +278,27 @@ class Context:
         self.orphan = None
         self.outlived = None
         self.presented = None
-        self.data.rebase({}, keep=False)
+        self.rebase({}, keep=False)
         if clear:
-            self._session_cookie = self.pair.session.clear()
+            self.drop_cookie()
         self.fill_scope()
 
     def drop_cookie(self) -> None:
         """The session cookie that came opens nothing and never will."""
         self._session_cookie = self.pair.session.clear()
+        self.is_plain = False
+
+    def clear_unless_replaced(self, sid: str) -> None:
+        """The cookie of this dead session goes, unless another one has taken its place when the answer starts."""
+        self.outlived = sid
+        self.is_plain = False
 
     def forget_visitor(self) -> None:
         """The visitor's data is gone."""
         self.visitor = None
         self._visitor_cookie = self.pair.visitor.clear()
-        self.data.rebase({}, keep=False)
+        self.is_plain = False
+        self.rebase({}, keep=False)
 
     def must_be_early(self) -> None:
         """Raises:
@@ -248,11 +315,16 @@ class Context:
                     self._session_cookie = self.pair.session.clear()
             except StoreUnavailable:
                 pass
-        return [cookie for cookie in (self._visitor_cookie, self._session_cookie) if cookie is not None]
+        ours = (self._seen_cookie, self._visitor_cookie, self._session_cookie)
+        return [cookie for cookie in ours if cookie is not None]
+
+    def end(self) -> None:
+        """The request is over. What holds it holds nothing else from now on: a ring of objects stays in memory until
+        somebody looks for it."""
+        self.scope = OVER
 
     async def close(self) -> None:
-        """The request is over. A login stands once its cookie went out; one whose cookie never did is ended."""
-        self.over = True
+        """A login stands once its cookie went out; one whose cookie never did is ended."""
         if self.orphan is None:
             return
         with CancelScope(shield=True):
@@ -265,12 +337,14 @@ class Context:
 
     def objection(self) -> str | None:
         """Why session data cannot be written at this moment (`Keeper`)."""
-        if self.over:
+        if self.scope is OVER:
             return "the request is over: what is written now reaches nobody"
         if self.forbidden is not None:
             return self.forbidden
         if self.identity is not None or self.visitor is not None:
             return None
+        if not self.origin.allowed:
+            return f"a page of another origin writes no visitor's data. {self.origin.error().description}"
         if self.started:
             return "the response has begun: the first write of a visitor must come before its first byte"
         if "session" not in self.auth.settings.backends:
@@ -285,7 +359,7 @@ class Context:
             TooManyRequests: too many new visitors from this address.
             StoreUnavailable: it is not known whether they were kept.
         """
-        changes = self.data.changes()
+        changes = self.changes()
         if not changes:
             return
         owner = self.presented if self.identity is not None else self.visitor
@@ -301,9 +375,12 @@ class Context:
             )
             if outcome == "too_large":
                 raise ContentTooLarge("The session's data would be too large")
+            if isinstance(outcome, int):
+                seen = seen_text(owner.sid, outcome)
+                self._seen_cookie = self.pair.seen.set(seen, SEEN_LIFETIME, now=self.auth.clock())
             if outcome == "gone":
                 log.warning("session %s ended while a request wrote its data, which is lost", owner.sid)
-        self.data.saved(changes)
+        self.saved(changes)
 
     async def _welcome(self, put: Mapping[str, str]) -> None:
         """A visitor's first data: a session of nobody's, under a cookie of its own."""
@@ -325,6 +402,7 @@ class Context:
         if isinstance(created, str):
             raise StoreUnavailable(f"the store refused a visitor's session: {created}")
         self.visitor = Presented(sid, digest(secret))
+        self.is_plain = False
         self._visitor_cookie = self.pair.visitor.set(
             parts.visitor_codec.encode(sid, secret), None, now=self.auth.clock()
         )
@@ -333,4 +411,4 @@ class Context:
         """A visitor who has data came back."""
         self.visitor = visitor
         self.visiting = loaded
-        self.data.rebase(loaded.record.data, keep=True)
+        self.rebase(loaded.record.data, keep=True)

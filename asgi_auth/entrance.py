@@ -8,33 +8,37 @@ from __future__ import annotations
 import hmac
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asgi_auth import audit
 from asgi_auth.context import Context
 from asgi_auth.errors import InvalidToken, StoreUnavailable
 from asgi_auth.guards import decide
 from asgi_auth.http import values
-from asgi_auth.http.credentials import authorization, cookies
+from asgi_auth.http.credentials import authorization, cookies, has_preflight
 from asgi_auth.http.forwarded import readings
-from asgi_auth.http.origin import SAFE_METHODS, cross_origin
 from asgi_auth.model import Identity, Rejected
+from asgi_auth.sessions.seen import seen_version
 from asgi_auth.stores import Loaded
 
 log = logging.getLogger("asgi_auth")
 
-TOUCH_INTERVAL = 60.0
-"""Seconds; activity is written at most this often, and at most 20 times in an idle time."""
+_PLACES = frozenset((b"host", b"origin", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"))
+
+TOKENS_CARRY_NO_DATA = "a bearer token carries no session data"
 
 
 class CookiesShown(NamedTuple):
     """The values of our two cookies, as often as they came. `carried`: whether one is there, by whichever name; a page
-    elsewhere must not turn a login on this machine into a visitor's request by its mere `Origin`."""
+    elsewhere must not turn a login on this machine into a visitor's request by its mere `Origin`. `seen`: the text of
+    `<cookie>-seen`."""
 
     session: list[bytes]
     visitor: list[bytes]
     carried: bool = False
+    seen: bytes = b""
 
     def __repr__(self) -> str:
         return f"<CookiesShown {len(self.session)}, {len(self.visitor)}>"  # they may be alive: keep them out of logs
@@ -59,6 +63,7 @@ async def enter(context: Context, *, path: str, active: bool = True) -> None:
     await _still_a_user(context)
     if active and not is_passive(context, path):
         await touch(context)
+    _remember(context)
 
 
 def guard(context: Context) -> None:
@@ -67,14 +72,14 @@ def guard(context: Context) -> None:
     Raises:
         CredentialError: a rule for this path is not satisfied.
     """
-    rules = context.auth.settings.protect
-    if rules is None:
+    scope, rules = context.scope, context.auth.settings.protect
+    if rules is None or (scope["type"] == "http" and has_preflight(scope.get("method", ""), scope["headers"])):
         return
-    for path in readings(context.scope):
+    for path in readings(scope):
         rule = rules.match(path)
         if rule is None or rule.anybody:
             continue
-        context.guarded = True
+        context.guard()
         refusal = decide(context.identity, rule.scopes, reason=context.reason)
         if refusal is not None:
             raise refusal
@@ -91,8 +96,14 @@ async def shown(context: Context) -> CookiesShown:
         return nothing
     ours = (await context.auth.opened()).cookies
     pair = context.pair
-    found = cookies(headers, ours.names)
-    return CookiesShown(found.get(pair.session_name, []), found.get(pair.visitor_name, []), bool(found))
+    found = cookies(headers, ours.names | ours.seen_names)
+    seen = found.get(pair.seen_name, [])
+    return CookiesShown(
+        found.get(pair.session_name, []),
+        found.get(pair.visitor_name, []),
+        carried=not ours.names.isdisjoint(found),
+        seen=seen[0] if len(seen) == 1 else b"",
+    )
 
 
 async def recall(context: Context, found: CookiesShown) -> None:
@@ -100,7 +111,7 @@ async def recall(context: Context, found: CookiesShown) -> None:
     which ends and takes over what the browser brought."""
     parts = context.auth.parts
     if len(found.session) == 1:
-        presented = parts.codec.decode(found.session[0])
+        presented = parts.session_backend.read(found.session[0])
         if not isinstance(presented, str):
             context.presented = presented
     if len(found.visitor) == 1:
@@ -109,41 +120,24 @@ async def recall(context: Context, found: CookiesShown) -> None:
             context.visitor = visitor
 
 
-def refuse_cross_origin(context: Context, *, carried: bool) -> None:
-    """Refuse an unsafe request that another site's page sent with our cookie (`carried`), or forbid it to write data.
+def refuse_cross_origin(context: Context) -> None:
+    """Refuse an unsafe request that another site's page sent with our cookie.
 
     Raises:
-        CrossOrigin: it was carried by a cookie.
+        CrossOrigin: it did.
     """
-    scope, settings = context.scope, context.auth.settings
-    websocket = scope["type"] == "websocket"
-    method = "GET" if websocket else scope.get("method", "GET")
-    if method in SAFE_METHODS and not websocket:
-        return
-    verdict = cross_origin(
-        method,
-        sites=values(scope["headers"], b"sec-fetch-site"),
-        origins=values(scope["headers"], b"origin"),
-        hosts=(context.peer.host,),
-        trusted=settings.trusted_origins,
-        own=settings.own_origins,
-        websocket=websocket,
-    )
-    if verdict.allowed:
-        return
-    if carried:
-        raise verdict.error()
-    context.forbidden = f"a page of another origin writes no visitor's data. {verdict.error().description}"
+    if not context.origin.allowed:
+        raise context.origin.error()
 
 
 async def _by_token(context: Context, token: bytes) -> None:
-    context.forbidden = "a bearer token carries no session data"
-    parts = await context.auth.opened()
-    answer = await parts.jwt_backend.identify(token)
+    context.forbidden = TOKENS_CARRY_NO_DATA
+    backend = await context.auth.jwt_backend()
+    answer = await backend.identify(token)
     if isinstance(answer, Rejected):
         _log_rejected(context, answer, "authorization")
         raise InvalidToken(answer.error)
-    context.become(answer)
+    context.become(answer, None)
 
 
 async def _by_cookie(context: Context) -> None:
@@ -152,23 +146,25 @@ async def _by_cookie(context: Context) -> None:
     except StoreUnavailable as error:
         if not _only_a_visitors(context):
             raise
-        refuse_cross_origin(context, carried=True)
-        context.data.failure = error
+        refuse_cross_origin(context)
+        context.failure = error
         return
-    refuse_cross_origin(context, carried=found.carried)
+    if found.carried:
+        refuse_cross_origin(context)
     if len(found.session) > 1 or len(found.visitor) > 1:
         context.auth.parts.audit.record(
             audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="doubled"
         )
     if len(found.session) == 1:
         await recall(context, CookiesShown(found.session, []))
-        answer = await context.auth.parts.session_backend.identify(found.session[0])
+        answer = await context.auth.parts.session_backend.identify(found.session[0], seen=found.seen)
         if isinstance(answer, Identity):
-            context.become(answer)
+            context.become(answer, context.presented)
+            context.credential = found.session[0]
         else:
             _dead(context, answer)
     if len(found.visitor) == 1 and context.identity is None:
-        await _visitor(context, found.visitor[0])
+        await _visitor(context, found.visitor[0], found.seen)
 
 
 def _only_a_visitors(context: Context) -> bool:
@@ -178,7 +174,7 @@ def _only_a_visitors(context: Context) -> bool:
     return all(match[1] for match in found)
 
 
-async def _visitor(context: Context, text: bytes) -> None:
+async def _visitor(context: Context, text: bytes, seen: bytes) -> None:
     """A visitor's data is loaded before the application runs, since a mapping cannot wait. Nobody is refused for it."""
     parts = context.auth.parts
     presented = parts.visitor_codec.decode(text)
@@ -187,9 +183,9 @@ async def _visitor(context: Context, text: bytes) -> None:
             _log_forged(context, "cookie")
         return
     try:
-        loaded = await parts.view.session(presented.sid)
+        loaded = await parts.view.session(presented.sid, version=seen_version(seen, presented.sid))
     except StoreUnavailable as error:
-        context.data.failure = error
+        context.failure = error
         return
     ours = isinstance(loaded, Loaded) and loaded.record.user_id is None
     if isinstance(loaded, Loaded) and ours and hmac.compare_digest(loaded.record.digest, presented.digest):
@@ -204,7 +200,7 @@ def _dead(context: Context, answer: Rejected) -> None:
         if answer.session_id is None:
             context.drop_cookie()
         else:
-            context.outlived = answer.session_id
+            context.clear_unless_replaced(answer.session_id)
 
 
 def _log_rejected(context: Context, answer: Rejected, field: str) -> None:
@@ -256,6 +252,20 @@ async def _still_a_user(context: Context) -> None:
         context.identity = replace(identity, user=user, scopes=user.scopes, row=row)
 
 
+def _remember(context: Context) -> None:
+    """The same cookie is recognised at once from now on, until there is something to write down or to ask."""
+    identity, presented, credential = context.identity, context.presented, context.credential
+    if identity is None or identity.record is None or presented is None or credential is None:
+        return
+    record, parts = identity.record, context.auth.parts
+    seconds = record.seen_at + record.touch_interval - identity.now
+    if identity.row is not None:
+        seconds = min(seconds, parts.users.refreshed_for(identity.row, identity.now))
+    name, where = context.pair.session_name, place(context.scope)
+    if parts.settings.url is not None or where is not None:
+        parts.session_backend.remember(credential, identity, presented, seconds=seconds, name=name, place=where)
+
+
 async def touch(context: Context, *, since_entry: float = 0.0) -> None:
     """Write that a person is there, unless it was written a little while ago. A store that cannot take it down (full,
     locked) keeps nobody out whom it has just recognised.
@@ -267,7 +277,7 @@ async def touch(context: Context, *, since_entry: float = 0.0) -> None:
     if who is None or who.record is None:
         return
     record, now = who.record, who.now + since_entry
-    if now - max(record.seen_at, context.touched_at) >= min(TOUCH_INTERVAL, record.idle / 20):
+    if now - max(record.seen_at, context.touched_at) >= record.touch_interval:
         context.touched_at = now
         try:
             await context.auth.parts.store.touch([record.sid])
@@ -293,3 +303,14 @@ def is_passive(context: Context, path: str) -> bool:
             return True
     rules = context.auth.settings.passive_paths
     return rules is not None and rules.match(path) is not None
+
+
+def place(scope: Mapping[str, Any]) -> tuple[object, ...] | None:
+    """What the names of our cookies depend on, where no `URL` is set; None: on more than that."""
+    host = None
+    for name, value in scope["headers"]:
+        if name in _PLACES:
+            if host is not None or name != b"host":
+                return None
+            host = value
+    return scope.get("scheme"), host

@@ -36,7 +36,7 @@ def check(connection: Any, scopes: frozenset[str]) -> CredentialError | None:
         RuntimeError: the middleware never ran for it, so that nobody can say who is calling.
     """
     context = Context.of(connection)
-    context.guarded = True
+    context.guard()
     refusal = decide(context.identity, scopes, reason=context.reason)
     if refusal is not None:
         context.refuse(refusal)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 
-from anyio import CancelScope
+from anyio import CancelScope, get_cancelled_exc_class
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_auth.auth import Auth
 from asgi_auth.context import KEY
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
+from asgi_auth.loops import beside
 from asgi_auth.readers import without_password
 
 log = logging.getLogger("asgi_auth")
@@ -62,17 +63,15 @@ class _Lifespan:
         self._last_word: Message | None = None
 
     async def run(self, scope: Scope) -> None:
-        problem: Exception | None = None
+        problem: BaseException | None = None
         try:
-            try:
-                await self._app(scope, self._to_app, self._from_app)
-            except Exception as error:
-                problem = error
-            if not self._started and self._last_word is None:
-                problem = None
-                await self._send({"type": "lifespan.startup.complete"})
-                await self._receive()
-                self._last_word = {"type": "lifespan.shutdown.complete"}
+            async with beside() as group:
+                group.start_soon(self._auth.follow)
+                await self._run(scope)
+        except get_cancelled_exc_class():
+            raise
+        except BaseException as error:
+            problem = error
         finally:
             with CancelScope(shield=True):
                 await self._auth.aclose()
@@ -81,6 +80,18 @@ class _Lifespan:
             await self._send(self._last_word)
         if problem is not None:
             raise problem
+
+    async def _run(self, scope: Scope) -> None:
+        """The application's lifespan, up to its last word; ours, if it has none."""
+        try:
+            await self._app(scope, self._to_app, self._from_app)
+        except Exception:
+            if self._started or self._last_word is not None:
+                raise
+        if not self._started and self._last_word is None:
+            await self._send({"type": "lifespan.startup.complete"})
+            await self._receive()
+            self._last_word = {"type": "lifespan.shutdown.complete"}
 
     async def _to_app(self) -> Message:
         if self._first is not None:

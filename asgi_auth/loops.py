@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Generic, TypeVar
 
+from anyio import create_task_group, get_cancelled_exc_class
+from anyio.abc import TaskGroup
 from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
+
+
+@asynccontextmanager
+async def beside() -> AsyncIterator[TaskGroup]:
+    """A task group for what runs beside the body and ends with it. What the body raises leaves as it is, not in an
+    ExceptionGroup."""
+    problem: BaseException | None = None
+    async with create_task_group() as group:
+        try:
+            yield group
+        except get_cancelled_exc_class():
+            raise
+        except BaseException as error:
+            problem = error
+        group.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
 
 
 class PerLoop(Generic[T]):
@@ -27,6 +47,10 @@ class PerLoop(Generic[T]):
         try:
             return self._values.get()
         except LookupError:
-            value = self._make()
-            self._values.set(value)
-            return value
+            return self.renew()
+
+    def renew(self) -> T:
+        """Another one for the running event loop from now on."""
+        value = self._make()
+        self._values.set(value)
+        return value

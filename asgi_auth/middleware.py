@@ -9,6 +9,7 @@ from collections.abc import MutableMapping
 from typing import Any, Literal
 
 from anyio import get_cancelled_exc_class
+from anyio.abc import TaskGroup
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_auth import audit
@@ -22,13 +23,17 @@ from asgi_auth.http.credentials import has_preflight
 from asgi_auth.http.forwarded import route_path
 from asgi_auth.lifespan import run_lifespan
 from asgi_auth.logins import Logins
-from asgi_auth.model import ANONYMOUS
-from asgi_auth.outgoing import Outgoing
+from asgi_auth.loops import beside
+from asgi_auth.model import ANONYMOUS, NO_CREDENTIALS
+from asgi_auth.outgoing import Exchange
 from asgi_auth.runtime import Runtime
 from asgi_auth.settings import Settings
+from asgi_auth.shortcut import Shortcut
 from asgi_auth.sockets import Socket
 
 log = logging.getLogger("asgi_auth")
+
+_WELL_KNOWN = "/.well-known/"
 
 Refused = (CredentialError, StoreUnavailable, ConfigurationError)
 
@@ -59,14 +64,77 @@ class AuthMiddleware:
         self._refusals: Literal["ours", "app"] = refusals
         self._endpoints = Endpoints(self.auth.settings) if self.auth.problem is None else None
         self._warned: set[str] = set()
+        self._shortcut: Shortcut | None = None
+        self._mark = ""
+        """In every path of ours that is not well-known."""
+        self._is_special = self._notes_losses = False
+        if self.auth.problem is None:
+            settings = self.auth.settings
+            self._mark = f"{settings.prefix}/" if settings.prefix else _WELL_KNOWN
+            self._is_special = settings.protect is not None or refusals == "app"
+            self._notes_losses = settings.session_samesite == "strict"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or KEY in scope:
+            await self._other(scope, receive, send)
+            return
+        exchange = Exchange(self.auth, scope, send)
+        path = scope["path"]
+        if (self._mark in path or _WELL_KNOWN in path) and (endpoint := self._endpoint(scope)) is not None:
+            await self._answer(endpoint, exchange, receive)
+            return
+        shortcut = self._shortcut or self._find_shortcut()
+        try:
+            if shortcut is None or not (shortcut.take(exchange) or await shortcut.ask(exchange)):
+                await self._enter(exchange)
+            if self._is_special:
+                exchange.refusals = self._refusals
+                guard(exchange)
+        except Refused as error:
+            await exchange.turn_away(error)
+            return
+        if "user" in scope or "auth" in scope:  # what others put there further out is not overwritten for them
+            scope = exchange.scope = dict(scope)
+        identity = exchange.identity
+        user = ANONYMOUS if identity is None else identity.user
+        scope[KEY] = exchange
+        scope["user"] = user
+        scope["auth"] = NO_CREDENTIALS if identity is None else identity.credentials
+        if "session" not in scope:
+            scope["session"] = exchange
+        try:
+            if identity is None:
+                await self.app(scope, receive, exchange.send)
+            else:
+                exchange.from_client = receive
+                await self._for_somebody(scope, exchange)
+        except Exception as error:
+            if not await exchange.failed(error):
+                raise
+        else:
+            if not exchange.is_plain:
+                await exchange.finished()
+        finally:
+            if not exchange.is_plain:
+                await exchange.close()
+            if scope.get("user") is not user or scope.get("session") is not exchange:
+                self._look_back(exchange, scope)
+            exchange.end()
+
+    async def _for_somebody(self, scope: Scope, exchange: Exchange) -> None:
+        if self.auth.is_followed:
+            await self.app(scope, exchange.receive, exchange.send)
+            return
+        async with beside() as group:
+            exchange.follow(group)
+            await self.app(scope, exchange.receive, exchange.send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is no HTTP request, or has been seen by an outer instance."""
         outer = scope.get(KEY)
         if isinstance(outer, Context):
             self._compare(outer.auth)
             await self.app(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -74,43 +142,29 @@ class AuthMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = Context(self.auth, scope)
-        outgoing = Outgoing(context, send, refusals=self._refusals)
-        path = route_path(scope)
-        endpoint = self._endpoints.find(scope, path) if self._endpoints is not None else None
-        if endpoint is not None:
-            await self._answer(endpoint, context, outgoing, receive)
-            return
-        try:
-            await self._enter(context, path)
-        except Refused as error:
-            await outgoing.refuse(error)
-            return
-        inner = self._fill(context)
-        try:
-            await self.app(inner, receive, outgoing.send)
-        except Exception as error:
-            if not await outgoing.failed(error):
-                raise
-        else:
-            await outgoing.finished()
-        finally:
-            await context.close()
-            self._look_back(context, inner)
-
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.auth.is_followed:
+            await self._serve_socket(scope, receive, send, None)
+            return
+        async with beside() as group:
+            await self._serve_socket(scope, receive, send, group)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, host: TaskGroup | None) -> None:
         context = Context(self.auth, scope)
-        socket = Socket(context, receive, send)
-        path = route_path(scope)
+        socket = Socket(context, receive, send, host)
         try:
-            await self._enter(context, path)
+            await self._enter(context)
+            guard(context)
         except Refused as error:
             await socket.refuse(error)
             return
-        inner = self._fill(context)
+        if "user" in scope or "auth" in scope:
+            scope = context.scope = dict(scope)
+        scope[KEY] = context
+        context.fill_scope()
+        scope.setdefault("session", context)
         try:
-            await self.app(inner, socket.receive, socket.send)
+            await self.app(scope, socket.receive, socket.send)
         except get_cancelled_exc_class():
             await socket.cancelled()
             raise
@@ -120,30 +174,31 @@ class AuthMiddleware:
         else:
             await socket.finished()
         finally:
-            await context.close()
-            self._look_back(context, inner)
+            await socket.close()
+            self._look_back(context, scope)
+            context.end()
 
-    async def _answer(self, endpoint: Endpoint, context: Context, outgoing: Outgoing, receive: Receive) -> None:
+    async def _answer(self, endpoint: Endpoint, exchange: Exchange, receive: Receive) -> None:
         try:
             self._must_work()
             parts = await self.auth.opened()
-            answer = await endpoint(Call(context, receive, parts, Logins(parts)))
+            answer = await endpoint(Call(exchange, receive, parts, Logins(parts)))
         except Refused as error:
-            await outgoing.refuse(error)
+            await exchange.turn_away(error)
         else:
-            await outgoing.answer(answer)
+            await exchange.answer(answer)
         finally:
-            await context.close()
+            await exchange.close()
+            exchange.end()
 
-    async def _enter(self, context: Context, path: str) -> None:
+    async def _enter(self, context: Context) -> None:
         """Who is calling, and may they come in. A preflight is nobody's and always reaches the application, which alone
         knows what it allows."""
         self._must_work()
         scope = context.scope
         if scope["type"] == "http" and has_preflight(scope.get("method", ""), scope["headers"]):
             return
-        await enter(context, path=path)
-        guard(context)
+        await enter(context, path=route_path(scope))
         if lost_on_the_way_back(context):
             self._warn(
                 "strict",
@@ -154,25 +209,24 @@ class AuthMiddleware:
             self.auth.silent = False
             self.auth.parts.audit.record(audit.STORE_RECOVERED)
 
+    def _endpoint(self, scope: Scope) -> Endpoint | None:
+        return None if self._endpoints is None else self._endpoints.find(scope, route_path(scope))
+
+    def _find_shortcut(self) -> Shortcut | None:
+        """The short way, once the store has answered, unless every request has to be looked at closely."""
+        if self.auth.is_open and not self._notes_losses:
+            self._shortcut = Shortcut(self.auth.parts)
+        return self._shortcut
+
     def _must_work(self) -> None:
         if self.auth.problem is not None:
             raise self.auth.problem
 
-    def _fill(self, context: Context) -> Scope:
-        """The scope for the application. What others put there from further out is not overwritten for them."""
-        scope = context.scope
-        if "user" in scope or "auth" in scope:
-            scope = context.scope = dict(scope)
-        scope[KEY] = context
-        context.fill_scope()
-        scope.setdefault("session", context.data)
-        return scope
-
     def _look_back(self, context: Context, scope: MutableMapping[str, Any]) -> None:
         """Say once if somebody has a user or a session of their own in our place."""
-        if scope.get("user") is not (ANONYMOUS if context.identity is None else context.identity.user):
+        if scope.get("user") is not context.user:
             self._warn("user", "something inside AuthMiddleware replaced scope['user']: remove its own authentication")
-        if scope.get("session") is not context.data:
+        if scope.get("session") is not context:
             self._warn("session", "another middleware's session is in the scope: ours is at scope['asgi_auth'].data")
 
     def _compare(self, outer: Runtime) -> None:

@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple
 from starlette.authentication import AuthCredentials as StarletteCredentials
 from starlette.authentication import BaseUser
 
+from asgi_auth.frozen import FrozenList, frozen
+
 BackendName = Literal["session", "jwt"]
 
 Reason = Literal[
@@ -24,6 +26,9 @@ Reason = Literal[
 
 AUTHENTICATED = "authenticated"
 """The scope that every authenticated request has in `scope["auth"]`, as Starlette users expect. Never in a token."""
+
+TOUCH_INTERVAL = 60.0
+"""Seconds; activity is written at most this often, and at most 20 times in an idle time."""
 
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -227,6 +232,11 @@ class Record:
     data: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     data_version: int = 0
 
+    @property
+    def touch_interval(self) -> float:
+        """Seconds after which activity is worth writing down again."""
+        return min(TOUCH_INTERVAL, self.idle / 20)
+
     def public(self) -> Session:
         """What people may see of it.
 
@@ -278,15 +288,62 @@ class UserRow:
     checked_at: float = 0.0
 
     def user(self) -> User:
-        return User(self.id, self.display_name, self.scopes, self.claims, self.session_limit)
+        """For requests to share."""
+        return User(self.id, self.display_name, self.scopes, frozen(self.claims), self.session_limit)
+
+
+class AuthCredentials(StarletteCredentials):
+    """What `scope["auth"]` and `request.auth` hold: Starlette's `AuthCredentials`, and how somebody was recognised.
+    Requests share it, so it cannot be changed.
+
+    Attributes:
+        scopes: the scopes of the credential, and `authenticated` for somebody.
+        session_id: the session's public id, or None.
+        backend: `"session"`, `"jwt"` or None.
+        expires_at: a token's `exp`, or the earlier of a session's idle and absolute end; None for nobody.
+        authenticated_at: when the user logged in; None for nobody.
+        amr: authentication methods (RFC 8176).
+    """
+
+    scopes: list[str]
+    session_id: str | None
+    backend: BackendName | None
+    expires_at: float | None
+    authenticated_at: float | None
+    amr: tuple[str, ...]
+
+    def __init__(
+        self,
+        scopes: Collection[str] = (),
+        *,
+        session_id: str | None = None,
+        backend: BackendName | None = None,
+        expires_at: float | None = None,
+        authenticated_at: float | None = None,
+        amr: tuple[str, ...] = (),
+    ) -> None:
+        self.__dict__.update(
+            scopes=FrozenList(scopes),
+            session_id=session_id,
+            backend=backend,
+            expires_at=expires_at,
+            authenticated_at=authenticated_at,
+            amr=amr,
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("other requests share these credentials: keep what is yours elsewhere")
+
+
+NO_CREDENTIALS = AuthCredentials()
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """The answer of a backend: somebody, by which session, until when.
 
-    `scopes` is what this credential may do. `row` is the user as the store has it, at the store's time `now`; `record`
-    is the session with its data (cookie mode only).
+    `scopes` is what this credential may do, `credentials` what applications see of it all. `row` is the user as the
+    store has it, at the store's time `now`; `record` is the session with its data (cookie mode only).
     """
 
     user: User
@@ -299,6 +356,18 @@ class Identity:
     row: UserRow | None = None
     now: float = 0.0
     record: Record | None = None
+    credentials: AuthCredentials = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        credentials = AuthCredentials(
+            [AUTHENTICATED, *sorted(self.scopes)],
+            session_id=self.session_id,
+            backend=self.backend,
+            expires_at=self.expires_at,
+            authenticated_at=self.authenticated_at,
+            amr=self.amr,
+        )
+        object.__setattr__(self, "credentials", credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,39 +398,12 @@ class Rejected:
         return "expired" if self.cause in ("idle", "lifetime") else "ended"
 
 
-class AuthCredentials(StarletteCredentials):
-    """What `scope["auth"]` and `request.auth` hold: Starlette's `AuthCredentials`, and how somebody was recognised.
-
-    Attributes:
-        scopes: the scopes of the credential, and `authenticated` for somebody.
-        session_id: the session's public id, or None.
-        backend: `"session"`, `"jwt"` or None.
-        expires_at: a token's `exp`, or the earlier of a session's idle and absolute end; None for nobody.
-        authenticated_at: when the user logged in; None for nobody.
-        amr: authentication methods (RFC 8176).
-    """
-
-    def __init__(self, identity: Identity | None = None) -> None:
-        super().__init__([] if identity is None else [AUTHENTICATED, *sorted(identity.scopes)])
-        self.session_id: str | None = None
-        self.backend: BackendName | None = None
-        self.expires_at: float | None = None
-        self.authenticated_at: float | None = None
-        self.amr: tuple[str, ...] = ()
-        if identity is not None:
-            self.session_id = identity.session_id
-            self.backend = identity.backend
-            self.expires_at = identity.expires_at
-            self.authenticated_at = identity.authenticated_at
-            self.amr = identity.amr
-
-
 class Event(NamedTuple):
     """A change, as a local copy must hear of it; it invalidates, it never patches.
 
     `kind` and the members of `values`: `ended` sid, user, reason, tokens_until · `changed` sid, data_version ·
-    `user` id, revision, ended_below, kept · `all` era · `keys` (none).
+    `user` id, revision, ended_below, kept · `all` era · `keys` (none) · `begun` (none): the feed's first.
     """
 
-    kind: Literal["ended", "changed", "user", "all", "keys"]
+    kind: Literal["ended", "changed", "user", "all", "keys", "begun"]
     values: Mapping[str, Any]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from collections.abc import Awaitable
+from typing import Any, Literal
 
-from starlette.types import Message, Send
+from anyio.abc import TaskGroup
+from starlette.types import Message, Receive, Scope, Send
 
 from asgi_auth import audit
-from asgi_auth.context import Context
+from asgi_auth.context import OVER, Context
 from asgi_auth.errors import (
     ContentTooLarge,
     CredentialError,
@@ -23,6 +25,8 @@ from asgi_auth.errors import (
 )
 from asgi_auth.http import values
 from asgi_auth.http.answers import Answer, HeaderList, challenge_for, cors_headers, make_private, refusal
+from asgi_auth.live import Ending, Live, SessionEnded, is_session_ended
+from asgi_auth.runtime import Runtime
 
 log = logging.getLogger("asgi_auth")
 
@@ -58,34 +62,120 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
     return error
 
 
-class Outgoing:
-    """The `send` of one HTTP request. It looks at the start of the answer and lets everything else pass.
+async def _gone(*message: Message) -> Any:
+    """What is sent or asked for when the request is over reaches nobody."""
+    return {"type": "http.disconnect"}
+
+
+class Exchange(Context):
+    """One HTTP request and its answer: the application's `send`. It looks at the start of the answer and lets all else
+    pass.
 
     Session data is saved before a start below 500 goes out; a 5xx, or an exception of the application, drops what is
     not saved yet.
     """
 
-    def __init__(self, context: Context, send: Send, *, refusals: Literal["ours", "app"]) -> None:
-        self._context = context
-        self._send = send
-        self._refusals = refusals
-        self._replaced = False
-        self._dropped = False
+    refusals: Literal["ours", "app"] = "ours"
+    """Whether a guard's refusal is answered by us or by the application's own error page."""
+    _replaced = False
+    _dropped = False
 
-    async def send(self, message: Message) -> None:
-        """For the application."""
+    _live: Live | None = None
+    _joined = False
+    _host: TaskGroup | None = None
+    _has_read_all = False
+    _head: Message
+    from_client: Receive
+    """The server's `receive`."""
+
+    def __init__(self, auth: Runtime, scope: Scope, send: Send) -> None:
+        self.auth = auth
+        self.scope = scope
+        self.identity = None
+        self.is_plain = True
+        self._send = send
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """For the application. What is not ours to change costs no frame: it is the server's own coroutine."""
+        if self.is_plain:
+            if message["type"] != "http.response.start":
+                if message.get("more_body") and self.identity is not None:
+                    return self._stream(message)
+                return self._send(message)
+            if message["status"] < 500:
+                self.started = True
+                self._head = message
+                return self._send(message)
+        return self._look_at(message)
+
+    async def receive(self) -> Message:
+        """For the application. Waiting for the client to go ends with the session."""
+        if self._has_read_all:
+            try:
+                return await self._connection().run(self.from_client)
+            except SessionEnded:
+                await self._connection().over()
+                return {"type": "http.disconnect"}
+        message = await self.from_client()
+        self._has_read_all = not message.get("more_body")
+        return message
+
+    def follow(self, host: TaskGroup) -> None:
+        """Where what looks after open connections may run, if nothing does so in this event loop yet."""
+        self._host = host
+
+    async def _look_at(self, message: Message) -> None:
         if self._replaced:
             return
         if message["type"] == "http.response.start":
             await self._start(message)
+        elif self._joined or (message.get("more_body") and self.identity is not None):
+            await self._stream(message)
         else:
             await self._send(message)
 
-    async def refuse(self, error: Exception) -> None:
+    def _connection(self) -> Live:
+        if self._live is None:
+            assert self.identity is not None
+            lives = self.auth.parts.lives
+            self._live = Live(lives, self.identity.session_id, self.identity.user.id, self._say_goodbye)
+        return self._live
+
+    async def _stream(self, message: Message) -> None:
+        """A part of a response that goes on for somebody: it ends with the session."""
+        live = self._connection()
+        if not self._joined:
+            self._joined, self.is_plain = True, False
+            await self._join(live)
+        await live.allow()
+        await live.run(lambda: self._send(message))
+
+    async def _join(self, live: Live) -> None:
+        lives = self.auth.parts.lives
+        if self._host is not None and not live.room.hosts:
+            self._host.start_soon(self.auth.follow)
+        try:
+            ending = await lives.join(live)
+        except StoreUnavailable:
+            live.end(Ending("unavailable"))
+            return
+        if ending is not None:
+            await self._say_goodbye(ending)
+
+    async def _say_goodbye(self, ending: Ending) -> None:
+        """An event stream ends as it should. Anything else is left unfinished, so that half of it never looks whole;
+        but some servers then leave the client waiting, unless it knows how much to expect."""
+        headers = {bytes(name).lower(): bytes(value) for name, value in self._head.get("headers") or ()}
+        events = headers.get(b"content-type", b"").lower().startswith(b"text/event-stream")
+        waits = "spec_version" not in (self.scope.get("asgi") or {}) and b"content-length" not in headers
+        if events or waits:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def turn_away(self, error: Exception) -> None:
         """Answer with an error of ours."""
-        settings = self._context.auth.settings if self._context.auth.problem is None else None
+        settings = self.auth.settings if self.auth.problem is None else None
         realm = "asgi-auth" if settings is None else settings.realm
-        await self.answer(refusal(as_refusal(error, self._context), realm=realm))
+        await self.answer(refusal(as_refusal(error, self), realm=realm))
 
     async def answer(self, answer: Answer) -> None:
         """Send a whole answer of ours, with the cookies that it carries; trusted origins may read it, unless it says
@@ -93,9 +183,9 @@ class Outgoing:
         headers = list(answer.headers)
         # A preflight of an origin that is not trusted says so by `Vary` alone.
         says = any(name == b"access-control-allow-origin" or (name, of) == (b"vary", b"Origin") for name, of in headers)
-        if not says and self._context.auth.problem is None:
-            origins = values(self._context.scope["headers"], b"origin")
-            trusted = self._context.auth.settings.trusted_origins
+        if not says and self.auth.problem is None:
+            origins = values(self.scope["headers"], b"origin")
+            trusted = self.auth.settings.trusted_origins
             headers += cors_headers(origins[0] if len(origins) == 1 else None, trusted)
         await self._add_cookies(headers)
         self._begin()
@@ -105,33 +195,34 @@ class Outgoing:
     async def finished(self) -> None:
         """The application has returned: what it changed after the answer began is saved now. Without an answer there is
         nothing to save, since the server makes a 500 of it."""
-        if self._dropped or not self._context.started:
+        if self._dropped or not self.started:
             return
         try:
-            await self._context.save()
+            await self.save()
         except (CredentialError, StoreUnavailable, TypeError, ValueError) as error:
             log.error("session data that was changed after the response began is lost: %s", error)
 
     async def failed(self, error: Exception) -> bool:
         """The application has raised. Whether the error was ours and is answered; else it goes on its way untouched."""
         self._dropped = True
-        refusal = self._context.refusal
+        if self._live is not None and self._live.ending is not None and is_session_ended(error):
+            return True
+        refusal = self.refusal
         ours = isinstance(error, (CredentialError, StoreUnavailable)) or (
             refusal is not None and error.__cause__ is refusal
         )
         if self._replaced and ours:
             return True
-        if not ours or self._context.started:
+        if not ours or self.started:
             return False
-        await self.refuse(refusal or error)
+        await self.turn_away(refusal or error)
         return True
 
     async def _start(self, message: Message) -> None:
-        context = self._context
-        verdict = context.verdict(message["status"])
-        if verdict is not None and (self._refusals == "ours" or verdict is not context.refusal):
+        verdict = self.verdict(message["status"])
+        if verdict is not None and (self.refusals == "ours" or verdict is not self.refusal):
             self._replaced = self._dropped = True
-            await self.refuse(verdict)
+            await self.turn_away(verdict)
             return
         if verdict is not None:
             message = self._challenged(message, verdict)
@@ -142,32 +233,42 @@ class Outgoing:
         headers: HeaderList = [*(message.get("headers") or ())]
         await self._add_cookies(headers)
         self._begin()
+        self._head = message
         await self._send({**message, "headers": headers})
 
     async def _saved(self) -> bool:
         """Save the session's data; if that cannot be, answer so in the application's place."""
         try:
-            await self._context.save()
+            await self.save()
         except (CredentialError, StoreUnavailable) as error:
             self._replaced = self._dropped = True
-            await self.refuse(error)
+            await self.turn_away(error)
             return False
         return True
 
     def _challenged(self, message: Message, refusal: CredentialError) -> Message:
         """The application's own error page, with our challenge."""
-        challenge = challenge_for(as_refusal(refusal, self._context), realm=self._context.auth.settings.realm)
+        challenge = challenge_for(as_refusal(refusal, self), realm=self.auth.settings.realm)
         headers = [entry for entry in message.get("headers") or () if bytes(entry[0]).lower() != b"www-authenticate"]
         return {**message, "headers": [*headers, (b"www-authenticate", challenge)]}
 
     async def _add_cookies(self, headers: HeaderList) -> None:
-        context = self._context
-        cookies = await context.cookies()
-        guarded = context.guarded and context.identity is not None
-        if cookies or guarded or context.data.accessed:
-            make_private(headers, sets_cookie=bool(cookies), vary=context.data.accessed, guarded=guarded)
+        cookies = await self.cookies()
+        guarded = self.guarded and self.identity is not None
+        if cookies or guarded or self.accessed:
+            make_private(headers, sets_cookie=bool(cookies), vary=self.accessed, guarded=guarded)
             headers += [(b"set-cookie", cookie) for cookie in cookies]
 
+    def end(self) -> None:
+        self.scope = OVER
+        self._send = self.from_client = _gone  # the server's, which hold the scope too
+
+    async def close(self) -> None:
+        if self._live is not None:
+            self.auth.parts.lives.leave(self._live)
+            await self._live.over()
+        await super().close()
+
     def _begin(self) -> None:
-        self._context.started = True
-        self._context.orphan = None
+        self.started = True
+        self.orphan = None

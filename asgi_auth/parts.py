@@ -13,6 +13,7 @@ from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.backends.session import SessionBackend
 from asgi_auth.clock import Clock
 from asgi_auth.directory import Directory, StoreDirectory, load_directory
+from asgi_auth.live import Lives
 from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
@@ -39,11 +40,13 @@ class Foundation:
     store: Store
     store_name: str
     view: View
+    lives: Lives
     directory: Directory
     users: Users
     throttle: LoginThrottle
     keys: KeyRing
     tokens: AccessTokens
+    jwt_backend: JWTBackend
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,6 @@ class Parts(Foundation):
     codec: CookieCodec
     visitor_codec: CookieCodec
     session_backend: SessionBackend
-    jwt_backend: JWTBackend
     grants: Grants
 
 
@@ -77,34 +79,44 @@ def found(
     store_name = _store_name(settings) if store is None else type(store).__name__
     if store is None:
         store = open_store(settings.store, timeout=settings.store_timeout)
+    view = View(store, staleness=settings.staleness, token_lifetime=settings.access_lifetime + settings.jwt_leeway)
+    store = view.store
     if directory is None:
         directory = _directory(settings, store)
     key_text = settings.key_text()
     log = Audit(settings.realm, clock=clock)
+    keys = KeyRing(
+        store,
+        algorithm=settings.jwt_algorithm,
+        configured=load_keys(key_text, settings.jwt_algorithm) if key_text is not None else (),
+        secrets=settings.secrets,
+        token_lifetime=settings.access_lifetime + settings.jwt_leeway,
+        clock=clock,
+        changed=lambda: view.keys_changed,
+    )
+    tokens = AccessTokens(
+        issuer=settings.issuer,
+        audience=settings.audience,
+        leeway=settings.jwt_leeway,
+        max_size=settings.jwt_max_size,
+        longest_lifetime=settings.session_lifetime,
+    )
+    users = Users(store, directory, log, user_refresh=settings.user_refresh)
     return Foundation(
         settings=settings,
         clock=clock,
         audit=log,
         store=store,
         store_name=store_name,
-        view=View(store),
+        view=view,
+        lives=Lives(view),
         directory=directory,
-        users=Users(store, directory, log, user_refresh=settings.user_refresh),
+        users=users,
         throttle=LoginThrottle(store, rate=settings.login_rate),
-        keys=KeyRing(
-            store,
-            algorithm=settings.jwt_algorithm,
-            configured=load_keys(key_text, settings.jwt_algorithm) if key_text is not None else (),
-            secrets=settings.secrets,
-            token_lifetime=settings.access_lifetime + settings.jwt_leeway,
-            clock=clock,
-        ),
-        tokens=AccessTokens(
-            issuer=settings.issuer,
-            audience=settings.audience,
-            leeway=settings.jwt_leeway,
-            max_size=settings.jwt_max_size,
-            longest_lifetime=settings.session_lifetime,
+        keys=keys,
+        tokens=tokens,
+        jwt_backend=JWTBackend(
+            tokens, keys, view, log, clock=clock, revocation=settings.jwt_revocation, rows=users.follows_directory
         ),
     )
 
@@ -144,8 +156,15 @@ async def complete(base: Foundation) -> Parts:
         codec=codec,
         visitor_codec=CookieCodec(ring, signing, salt="asgi-auth visitor"),
         session_backend=SessionBackend(codec, base.view),
-        jwt_backend=JWTBackend(base.tokens, base.keys, base.view, clock=clock),
-        grants=Grants(store, base.keys, base.tokens, RefreshCodec(signing), lifetimes, clock=clock),
+        grants=Grants(
+            store,
+            base.keys,
+            base.tokens,
+            RefreshCodec(signing),
+            lifetimes,
+            clock=clock,
+            epoch=base.view.epoch,
+        ),
     )
 
 

@@ -6,11 +6,14 @@ import re
 import threading
 from functools import cached_property
 
+import anyio
+
 from asgi_auth import audit
 from asgi_auth.audit import Audit
+from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.directory import Directory
-from asgi_auth.errors import AuthError, ConfigurationError
+from asgi_auth.errors import AuthError, ConfigurationError, StoreUnavailable
 from asgi_auth.parts import Foundation, Parts, complete, found
 from asgi_auth.sessions.cookies import name_pattern
 from asgi_auth.settings import Settings
@@ -45,6 +48,7 @@ class Runtime:
         self._making = threading.Lock()
         self._base: Foundation | None = None
         self._parts: Parts | None = None
+        self._followers = 0
 
     @property
     def settings(self) -> Settings:
@@ -88,9 +92,7 @@ class Runtime:
         if self.problem is not None:
             raise self.problem
         try:
-            with self._making:
-                self._base = self._base or self._found()
-            parts = await complete(self._base)
+            parts = await complete(self._founded())
         except ConfigurationError as error:
             self.problem = error
             raise
@@ -99,12 +101,54 @@ class Runtime:
             announce(parts)
         return self._parts
 
+    async def jwt_backend(self) -> JWTBackend:
+        """What reads bearer tokens. Where a token counts on its signature alone, a silent store keeps nobody out.
+
+        Raises:
+            ConfigurationError: the configuration is wrong.
+            StoreUnavailable: the store gives no answer, and must.
+        """
+        if self._parts is None and not self._verifies_alone():
+            try:
+                await self.opened()
+            except StoreUnavailable:
+                if self.settings.jwt_revocation != "available":
+                    raise
+        return self._founded().jwt_backend
+
+    def _verifies_alone(self) -> bool:
+        return self.settings.jwt_revocation == "off" and self._founded().keys.configured
+
+    async def follow(self) -> None:
+        """Keep the view current until cancelled. For a lifespan; without one each request sees to it."""
+        while True:
+            try:
+                parts = await self.opened()
+                break
+            except ConfigurationError:
+                return  # each request is told
+            except StoreUnavailable:
+                await anyio.sleep(1)  # a request may find the store first
+        self._followers += 1
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(parts.view.follower.run)
+                group.start_soon(parts.lives.run)
+        finally:
+            self._followers -= 1
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether something keeps the view current, and looks after open connections, beyond a single request."""
+        return self._followers > 0
+
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later call opens it again."""
         if self._base is not None:
             self._base.audit.flush()
             if self._parts is not None:
                 self._base.audit.record(audit.SHUTDOWN)
+            await self._base.view.follower.leave()
             await self._base.store.aclose()
 
     async def ready(self) -> None:
@@ -122,6 +166,10 @@ class Runtime:
         """The log of security events, as soon as the settings are known to be right."""
         return None if self._base is None else self._base.audit
 
-    def _found(self) -> Foundation:
-        audit.show_logs()
-        return found(self.settings, clock=self.clock, directory=self._given, store=self._given_store)
+    def _founded(self) -> Foundation:
+        if self._base is None:
+            with self._making:
+                if self._base is None:
+                    audit.show_logs()
+                    self._base = found(self.settings, clock=self.clock, directory=self._given, store=self._given_store)
+        return self._base

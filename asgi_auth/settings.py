@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     store_timeout: Seconds = Field(2.0, examples=["2s"])
     """The longest a request waits for the store."""
 
+    staleness: SecondsOrZero = Field(1.0, examples=["1s"])
+    """The longest that a process answers from its view without proof that it is current. 0: the store is asked on every
+    request."""
+
     secret: Annotated[tuple[SecretBytes, ...], Read(readers.secrets)] = Field(
         (), examples=["$(python -c 'import secrets; print(secrets.token_urlsafe(32))')"]
     )
@@ -145,6 +149,12 @@ class Settings(BaseSettings):
 
     jwt_max_size: int = Field(8192, ge=1024, le=65_536, examples=["8192"])
     """Bytes of the longest token looked at."""
+
+    jwt_revocation: Annotated[Literal["strict", "available", "off"], Read(readers.lower)] = Field(
+        "strict", examples=["available"]
+    )
+    """`strict`: a token counts only where it is known that nothing revoked it; `available`: without the store its
+    signature is enough, and the log says so; `off`: its signature is always enough."""
 
     access_lifetime: Seconds = Field(10 * MINUTE, examples=["10m"])
     refresh_lifetime: Seconds = Field(30 * DAY, examples=["30d"])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 
-from anyio import CancelScope, move_on_after
+from anyio import CancelScope, move_on_after, sleep_forever
+from anyio.abc import TaskGroup
 from starlette.types import Message, Receive, Send
 
 from asgi_auth.context import Context
 from asgi_auth.entrance import is_passive, touch
-from asgi_auth.errors import CredentialError, StoreUnavailable
+from asgi_auth.errors import CredentialError, LoginRequired, StoreUnavailable
 from asgi_auth.http.answers import Answer, refusal
 from asgi_auth.http.forwarded import route_path
+from asgi_auth.live import Ending, Live, SessionEnded, is_session_ended
 from asgi_auth.outgoing import as_refusal
 
 log = logging.getLogger("asgi_auth")
@@ -22,11 +24,22 @@ SAVE_INTERVAL = 5.0
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
 
+_LAST_WORDS = {
+    "ended": (POLICY_VIOLATION, "session ended"),
+    "expired": (POLICY_VIOLATION, "session expired"),
+    "unavailable": (TRY_AGAIN_LATER, "unavailable"),
+}
+_FALLBACKS = {POLICY_VIOLATION: 3000, TRY_AGAIN_LATER: 4013}
+"""For servers that refuse the code: 3000 is registered for this (IANA: unauthorized)."""
+
 
 class Socket:
     """The `receive` and `send` of one WebSocket."""
 
-    def __init__(self, context: Context, receive: Receive, send: Send) -> None:
+    def __init__(self, context: Context, receive: Receive, send: Send, host: TaskGroup | None) -> None:
+        self._host = host
+        self._live: Live | None = None
+        self._told = False
         self._context = context
         self._receive = receive
         self._send = send
@@ -35,11 +48,18 @@ class Socket:
         self._replaced = False
         self._left = False
         self._passive = True
-        self._saved_at = context.auth.clock()
+        self._saved_at = self._entered_at = context.auth.clock()
 
     async def receive(self) -> Message:
         """For the application. A message that comes in is activity."""
-        message = await self._next()
+        if self._live is not None:
+            try:
+                message = await self._live.run(self._next)
+                await self._live.allow()
+            except SessionEnded:
+                return await self._disconnect()
+        else:
+            message = await self._next()
         if message["type"] == "websocket.receive":
             await self._keep()
             await self._touch()
@@ -48,7 +68,7 @@ class Socket:
 
     async def _next(self) -> Message:
         """The next message. While none comes, what changed is saved now and then."""
-        while self._accepted and self._context.data.accessed:
+        while self._accepted and self._context.accessed:
             with move_on_after(SAVE_INTERVAL):
                 return await self._receive()
             await self._save()
@@ -68,7 +88,29 @@ class Socket:
             return
         self._answered = True
         await self._keep()
-        await self._send(message)
+        if self._live is None:
+            await self._send(message)
+        elif self._live.ending is None or kind != "websocket.close":  # it is closed, as the application wants it
+            await self._live.allow()
+            await self._live.run(lambda: self._send(message))
+
+    async def _disconnect(self) -> Message:
+        """What the application hears of the end. Once: a loop that does not listen would spin."""
+        if self._told:
+            await sleep_forever()
+        self._told = self._left = True
+        assert self._live is not None
+        assert self._live.ending is not None
+        await self._live.over()
+        code, reason = _LAST_WORDS[self._live.ending.why]
+        return {"type": "websocket.disconnect", "code": code, "reason": reason}
+
+    async def _say_goodbye(self, ending: Ending) -> None:
+        code, reason = _LAST_WORDS[ending.why]
+        try:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except Exception:  # not every server takes every code (RFC 6455 §7.4.2 leaves 3000 and up to registration)
+            await self._send({"type": "websocket.close", "code": _FALLBACKS[code], "reason": reason})
 
     async def refuse(self, error: Exception) -> None:
         """Refuse the handshake: with a status where the server can send one, else by a close, which makes it a 403."""
@@ -81,6 +123,13 @@ class Socket:
         else:
             code = TRY_AGAIN_LATER if told.status == 503 else POLICY_VIOLATION
             await self._send({"type": "websocket.close", "code": code, "reason": told.code})
+
+    async def close(self) -> None:
+        """The application is over."""
+        if self._live is not None:
+            self._context.auth.parts.lives.leave(self._live)
+            await self._live.over()
+        await self._context.close()
 
     async def finished(self) -> None:
         """The application has returned."""
@@ -96,6 +145,9 @@ class Socket:
 
     async def failed(self, error: Exception) -> bool:
         """The application has raised. Whether the error was ours and is answered; else it goes on its way untouched."""
+        if self._live is not None and self._live.ending is not None and self._is_of_the_end(error):
+            await self._save()
+            return True
         refusal = self._context.refusal
         ours = isinstance(error, (CredentialError, StoreUnavailable)) or (
             refusal is not None and error.__cause__ is refusal
@@ -109,6 +161,14 @@ class Socket:
         await self.refuse(refusal or error)
         return True
 
+    def _is_of_the_end(self, error: Exception) -> bool:
+        """Whether the application raised because its socket ended: by our error, or by what its framework makes of a
+        disconnect, which carries the code."""
+        assert self._live is not None
+        assert self._live.ending is not None
+        told = self._told and getattr(error, "code", None) == _LAST_WORDS[self._live.ending.why][0]
+        return told or is_session_ended(error)
+
     async def _accept(self, message: Message) -> None:
         try:
             await self._context.save()
@@ -120,10 +180,36 @@ class Socket:
         if cookies:
             headers = [*(message.get("headers") or ()), *((b"set-cookie", cookie) for cookie in cookies)]
             message = {**message, "headers": headers}
+        await self._join()
         self._answered = self._accepted = self._context.started = True
         self._passive = is_passive(self._context, route_path(self._context.scope))
         self._context.orphan = None
         await self._send(message)
+
+    async def _join(self) -> None:
+        """From now on the socket ends with its session.
+
+        Raises:
+            SessionEnded: that was so between handshake and accept; the handshake is refused.
+            StoreUnavailable: likewise; nobody can say.
+        """
+        identity, auth = self._context.identity, self._context.auth
+        if identity is None:
+            return
+        lives = auth.parts.lives
+        self._live = Live(lives, identity.session_id, identity.user.id, self._say_goodbye)
+        if self._host is not None and not self._live.room.hosts:
+            self._host.start_soon(auth.follow)
+        try:
+            ending = await lives.join(self._live)
+        except StoreUnavailable as error:
+            self._replaced, self._live = True, None
+            await self.refuse(error)
+            raise
+        if ending is not None:
+            self._replaced = True
+            await self.refuse(LoginRequired(reason="expired" if ending.why == "expired" else "ended"))
+            raise SessionEnded("the session ended before its socket was accepted")
 
     async def _deny(self, answer: Answer) -> None:
         await self._send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
@@ -138,7 +224,7 @@ class Socket:
 
     async def _touch(self) -> None:
         if not self._passive:
-            await touch(self._context, since_entry=self._context.auth.clock() - self._context.entered_at)
+            await touch(self._context, since_entry=self._context.auth.clock() - self._entered_at)
 
     async def _save(self) -> None:
         try:

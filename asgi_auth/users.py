@@ -6,6 +6,7 @@ Whatever changes what a user may do goes through here, by compare and set, so th
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
@@ -146,12 +147,21 @@ class Users:
         finally:
             self._asking.discard(row.id)
 
+    @property
+    def follows_directory(self) -> bool:
+        """Whether `refreshed` ever asks."""
+        return self._directory.refreshes and self._user_refresh > 0
+
+    def refreshed_for(self, row: UserRow, now: float) -> float:
+        """Seconds for which `refreshed` gives this row back; `now`: on the store's clock."""
+        return row.checked_at + self._user_refresh - now if self.follows_directory else math.inf
+
     async def always_refreshed(self, row: UserRow) -> UserRow | None:
         """As `refreshed`, but the directory is asked whenever it has a `by_id`. For a token refresh."""
         return await self._asked(row) if self._directory.refreshes else row
 
     def _is_due(self, row: UserRow, now: float) -> bool:
-        return self._directory.refreshes and 0 < self._user_refresh <= now - row.checked_at
+        return self.follows_directory and self._user_refresh <= now - row.checked_at
 
     async def _asked(self, row: UserRow) -> UserRow | None:
         user = await self._answer(self._in_time(row.id))

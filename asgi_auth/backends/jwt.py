@@ -2,45 +2,155 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from asgi_auth import audit
+from asgi_auth.audit import Audit
 from asgi_auth.clock import Clock
-from asgi_auth.errors import InvalidToken
+from asgi_auth.errors import InvalidToken, StoreUnavailable
+from asgi_auth.frozen import frozen
 from asgi_auth.model import Identity, Rejected, User, scope_tokens
-from asgi_auth.tokens.access import AccessTokens
+from asgi_auth.recent import Recent
+from asgi_auth.tokens.access import AccessTokens, Claims
 from asgi_auth.tokens.keyring import KeyRing
-from asgi_auth.view import View
+from asgi_auth.view import Stamp, Standing, View
+
+Revocation = Literal["strict", "available", "off"]
+
+REMEMBERED = 50_000
+REMEMBERED_SIZE = 64 * 2**20
+
+_IDENTITY_SIZE = 4000
+"""About as many bytes are taken by what is remembered of a token of the usual length."""
+
+
+@dataclass(slots=True, eq=False)
+class _Verified:
+    """A token whose signature and claims are right, until `until` and as long as the key ring is the same. `stood`: at
+    which version of the view it was last found to stand."""
+
+    identity: Identity
+    stamp: Stamp
+    generation: int
+    until: float
+    keys: int
+    stood: int = -1
 
 
 class JWTBackend:
-    """Verifies an access token by itself, then asks the view whether it still stands."""
+    """Verifies an access token by itself, then asks the view whether it still stands.
 
-    def __init__(self, tokens: AccessTokens, keys: KeyRing, view: View, *, clock: Clock) -> None:
+    Args:
+        revocation: `strict`: what cannot be said is an exception; `available`: then the token is accepted, and the log
+            says so each time; `off`: the view is never asked.
+        rows: whether the user's row is wanted with each identity.
+    """
+
+    def __init__(
+        self,
+        tokens: AccessTokens,
+        keys: KeyRing,
+        view: View,
+        log: Audit,
+        *,
+        clock: Clock,
+        revocation: Revocation = "strict",
+        rows: bool = False,
+    ) -> None:
         self._tokens = tokens
         self._keys = keys
         self._view = view
+        self._audit = log
         self._clock = clock
+        self._revocation = revocation
+        self._off = revocation == "off"
+        self._rows = rows and not self._off
+        self._known: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
+
+    def recall(self, credential: bytes, now: float) -> Identity | None:
+        """Who this token speaks for, if it was verified before and is known to stand. `now`: on the view's clock."""
+        known = self._known.get(credential)
+        if known is None or self._clock() >= known.until:
+            return None
+        if self._view.unchanged(known.stood, now) or self._stands_again(known, now):
+            return known.identity
+        return None
+
+    def _stands_again(self, known: _Verified, now: float) -> bool:
+        """Something has been revoked, or is not known to have been: whether it was this."""
+        if known.keys != self._view.keys_changed or self._rows:
+            return False
+        if self._off:
+            return True
+        version = self._view.version
+        if not self._view.stands(known.stamp, now) or version != self._view.version:
+            return False
+        known.stood = version
+        return True
 
     async def identify(self, credential: bytes) -> Identity | Rejected:
         """Who this token speaks for."""
-        await self._keys.learn(self._tokens.kid_of(credential))
+        known = self._verified_before(credential) or await self._verified(credential)
+        if isinstance(known, Rejected):
+            return known
+        if self._off:
+            self._known.put(credential, known)
+            return known.identity
+        stamp = known.stamp
+        standing = await self._standing(known)
+        if standing.state != "current":
+            told = InvalidToken.OUT_OF_DATE if standing.state == "out_of_date" else InvalidToken.REVOKED
+            return Rejected(error=told, session_id=stamp.sid, user_id=stamp.user_id)
+        self._known.put(credential, known)
+        return replace(known.identity, row=standing.user, now=standing.now or self._clock())
+
+    def _verified_before(self, credential: bytes) -> _Verified | None:
+        known = self._known.get(credential)
+        if known is None or self._clock() >= known.until or known.keys != self._view.keys_changed:
+            return None
+        return known
+
+    async def _verified(self, credential: bytes) -> _Verified | Rejected:
+        keys = self._view.keys_changed
+        kid = self._tokens.kid_of(credential)
+        await self._keys.learn(kid)
         try:
             claims = self._tokens.verify(credential, self._keys.find, now=self._clock())
         except InvalidToken as refusal:
             return Rejected(error=refusal.description, forged=refusal.description != InvalidToken.EXPIRED)
-        standing = await self._view.token(
-            sid=claims.sid, user_id=claims.sub, revision=claims.ver, generation=claims.generation
-        )
-        if standing.state != "current":
-            told = InvalidToken.OUT_OF_DATE if standing.state == "out_of_date" else InvalidToken.REVOKED
-            return Rejected(error=told, session_id=claims.sid, user_id=claims.sub)
-        scopes = scope_tokens(claims.scope)
-        return Identity(
-            user=User(claims.sub, scopes=scopes, claims=claims.payload),
-            backend="jwt",
-            session_id=claims.sid,
-            scopes=scopes,
-            expires_at=claims.exp,
-            authenticated_at=claims.auth_time,
-            amr=tuple(claims.amr),
-            row=standing.user,
-            now=standing.now,
-        )
+        until = min(claims.exp + self._tokens.leeway, self._keys.good_until(kid or ""))
+        return _Verified(_identity(claims), stamp_of(claims), claims.generation, until, keys)
+
+    async def _standing(self, known: _Verified) -> Standing:
+        try:
+            standing = await self._view.token(known.stamp, row=self._rows)
+            if standing.state == "current":
+                await self._view.confirm(known.stamp.sid, known.generation)
+            return standing
+        except StoreUnavailable:
+            if self._revocation != "available":
+                raise
+        if self._view.hits(known.stamp):
+            return Standing("revoked")
+        stamp = known.stamp
+        self._audit.record(audit.TOKEN_UNCHECKED, stamp.user_id, sid=stamp.sid)
+        return Standing("current")
+
+
+def stamp_of(claims: Claims) -> Stamp:
+    """What the view needs to know of a token."""
+    return Stamp(claims.sid, claims.sub, claims.ver, *claims.history)
+
+
+def _identity(claims: Claims) -> Identity:
+    scopes = scope_tokens(claims.scope)
+    return Identity(
+        user=User(claims.sub, scopes=scopes, claims=frozen(claims.payload)),
+        backend="jwt",
+        session_id=claims.sid,
+        scopes=scopes,
+        expires_at=claims.exp,
+        authenticated_at=claims.auth_time,
+        amr=tuple(claims.amr),
+    )

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
+from typing import Literal
 
 from asgi_auth.model import Identity, Rejected, UserRow
+from asgi_auth.recent import Recent
 from asgi_auth.sessions.codec import CookieCodec
+from asgi_auth.sessions.seen import seen_version
 from asgi_auth.stores import Ended, Loaded, Presented
-from asgi_auth.view import View
+from asgi_auth.view import Held, View
 
 _FORGED = Rejected(clear=True, forged=True)
 _FOREIGN = Rejected()
 
 _REPLACED = ("replaced", "logout")
+
+
+REMEMBERED = 50_000
+REMEMBERED_SIZE = 64 * 2**20
+
+_IDENTITY_SIZE = 1000
+_PRESENTED_SIZE = 400
+
+
+@dataclass(slots=True, eq=False)
+class Recognised:
+    """A cookie whose secret was found right, good for as long as the view holds the session (None: it does not), and
+    until `until`.
+
+    `name` and `place` of the cookie: as whoever had it remembered said.
+    """
+
+    identity: Identity
+    presented: Presented
+    data_version: int
+    held: Held | None
+    until: float
+    name: bytes
+    place: object
 
 
 class SessionBackend:
@@ -21,17 +49,60 @@ class SessionBackend:
     def __init__(self, codec: CookieCodec, view: View) -> None:
         self._codec = codec
         self._view = view
+        self._known: Recent[Recognised] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
+        self._opened: Recent[Presented] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_PRESENTED_SIZE)
 
-    async def identify(self, credential: bytes) -> Identity | Rejected:
-        """Who this cookie's text speaks for."""
-        presented = self._codec.decode(credential)
+    def recall(self, credential: bytes, now: float) -> Recognised | None:
+        """Who this cookie's text speaks for, if it was recognised before and nothing has changed. `now`: on the view's
+        clock."""
+        known = self._known.get(credential)
+        if known is None or now >= known.until or known.held is None or not self._view.warm(known.held, now):
+            return None
+        return known
+
+    async def recall_asking(self, credential: bytes, *, seen: bytes) -> Recognised | None:
+        """The same, after asking whether the session is still what it was. `seen`: as in `identify`.
+
+        Raises:
+            StoreUnavailable: it cannot be said.
+        """
+        known = self._known.get(credential)
+        if known is None or self._view.clock() >= known.until:
+            return None
+        sid = known.presented.sid
+        found = await self._view.session(sid, version=seen_version(seen, sid))
+        if not isinstance(found, Loaded):
+            return None
+        record, row = known.identity.record, known.identity.row
+        same = (found.record is record or found.record == record) and (found.user is row or found.user == row)
+        return known if same else None
+
+    def remember(
+        self, credential: bytes, identity: Identity, presented: Presented, *, seconds: float, name: bytes, place: object
+    ) -> None:
+        """Recognise this cookie without a second look for so long, as long as its session stays the same."""
+        held, record = self._view.held(presented.sid), identity.record
+        if held is not None and held.loaded.record is not record:
+            held = None
+        # The secret of before is good for moments, by the store's clock.
+        if seconds > 0 and record is not None and hmac.compare_digest(presented.digest, record.digest):
+            until = self._view.clock() + seconds
+            known = Recognised(identity, presented, record.data_version, held, until, name, place)
+            self._known.put(credential, known)
+
+    async def identify(self, credential: bytes, *, seen: bytes = b"") -> Identity | Rejected:
+        """Who this cookie's text speaks for. `seen`: the text of `<cookie>-seen`, if it came."""
+        presented = self.read(credential)
         if presented == "foreign":
             return _FOREIGN
         if isinstance(presented, str):
             return _FORGED
-        found = await self._view.session(presented.sid)
+        found = await self._view.session(presented.sid, version=seen_version(seen, presented.sid))
         if isinstance(found, Loaded):
-            return self._identity(presented, found)
+            answer = self._identity(presented, found)
+            if isinstance(answer, Identity):
+                self._opened.put(credential, presented)
+            return answer
         return Rejected(
             cause=None if found is None else found.reason,
             clear=_clears(found),
@@ -39,10 +110,14 @@ class SessionBackend:
             user_id=None if found is None else found.user_id,
         )
 
+    def read(self, credential: bytes) -> Presented | Literal["foreign", "forged"]:
+        """Whose secret a cookie's text is. The signature is checked once for each that opened something."""
+        return self._opened.get(credential) or self._codec.decode(credential)
+
     async def outlived(self, sid: str) -> bool:
         """Whether a dead cookie of this session may be cleared now, which is no longer so once a login, a logout or a
         rotation has put another one in its place."""
-        found = await self._view.session(sid)
+        found = await self._view.asked(sid)
         return not isinstance(found, Loaded) and _clears(found)
 
     def _identity(self, presented: Presented, loaded: Loaded) -> Identity | Rejected:

@@ -17,7 +17,7 @@ async def login(call: Call) -> Answer:
 
     What can be refused without the password is refused before it is looked at.
     """
-    refuse_cross_origin(call.context, carried=True)
+    refuse_cross_origin(call.context)
     body = await call.body(form=True)
     username, password = text(body, "username", required=True), text(body, "password", required=True)
     mode = text(body, "mode") or "session"

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from asgi_auth import audit
+from asgi_auth.backends.jwt import stamp_of
 from asgi_auth.endpoints.call import Call
 from asgi_auth.entrance import refuse_cross_origin
 from asgi_auth.errors import (
@@ -121,7 +122,7 @@ def pair_answer(pair: TokenPair) -> Answer:
 
 async def _by_password(call: Call, body: dict[str, object], client_id: str) -> Answer:
     # A page that somebody merely visits could use up the attempts of the address that both have.
-    refuse_cross_origin(call.context, carried=True)
+    refuse_cross_origin(call.context)
     username, password = text(body, "username", required=True), text(body, "password", required=True)
     asked = asked_scopes(body)
     try:
@@ -167,11 +168,10 @@ async def _claims(call: Call, presented: str) -> Claims | None:
 
 
 async def _active(call: Call, claims: Claims) -> Mapping[str, Any] | None:
-    standing = await call.parts.view.token(
-        sid=claims.sid, user_id=claims.sub, revision=claims.ver, generation=claims.generation
-    )
+    standing = await call.parts.view.token(stamp_of(claims))
     if standing.state != "current":
         return None
+    await call.parts.view.confirm(claims.sid, claims.generation)
     found: dict[str, Any] = {
         "token_type": "Bearer",
         "scope": claims.scope,

@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
         )
 
 
-_ALLOWED = Verdict(True)
+ALLOWED = Verdict(True)
 
 
 def cross_origin(
@@ -69,19 +69,19 @@ def cross_origin(
         websocket: a handshake, which is a GET and yet never safe.
     """
     if method in SAFE_METHODS and not websocket:
-        return _ALLOWED
+        return ALLOWED
     origin = origins[0] if len(origins) == 1 else None
     if sites:
         # The browser compared the origins itself, so only exact trust can overrule it.
         if list(sites) in ([b"same-origin"], [b"none"]) or origin in trusted:
-            return _ALLOWED
+            return ALLOWED
         return Verdict(False, "Sec-Fetch-Site")
     if not origins:
-        return _ALLOWED  # every browser sends one of the two, so this is none
+        return ALLOWED  # every browser sends one of the two, so this is none
     if origin is not None:
         match = _ORIGIN.fullmatch(origin)
         if origin in trusted or origin in own or (match and match[1] in hosts):
-            return _ALLOWED
+            return ALLOWED
     return Verdict(False, "Origin")
 
 

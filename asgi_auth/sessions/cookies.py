@@ -13,12 +13,14 @@ SameSite = Literal["lax", "strict", "none"]
 
 
 class Pair(NamedTuple):
-    """The session's cookie and that of a visitor's data."""
+    """The session's cookie, that of a visitor's data, and what the browser has seen of either."""
 
     session: SetCookie
     visitor: SetCookie
+    seen: SetCookie
     session_name: bytes
     visitor_name: bytes
+    seen_name: bytes
 
 
 def name_pattern(name: str | None) -> re.Pattern[bytes]:
@@ -42,7 +44,9 @@ class SessionCookies:
             lenient: SameSite = "lax" if same_site == "strict" else same_site
             session = CookieSpec(base, secure=secure, same_site=same_site, domain=domain, path=path)
             visitor = replace(session, name=f"{base}-anonymous", same_site=lenient)
-            return Pair(SetCookie(session), SetCookie(visitor), session.name.encode(), visitor.name.encode())
+            seen = replace(session, name=f"{base}-seen")
+            names = (spec.name.encode() for spec in (session, visitor, seen))
+            return Pair(SetCookie(session), SetCookie(visitor), SetCookie(seen), *names)
 
         prefixed = "__Secure-session" if domain or path != "/" else "__Host-session"
         self.secure = pair(name or prefixed, True)
@@ -52,3 +56,4 @@ class SessionCookies:
         pairs = (self.secure, self.plain)
         self.names = frozenset(pair.session_name for pair in pairs) | {pair.visitor_name for pair in pairs}
         """Under which a cookie of ours may come."""
+        self.seen_names = frozenset(pair.seen_name for pair in pairs)

@@ -7,11 +7,15 @@ for its changes. It does no I/O itself; its keeper does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Set
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from asgi_auth.errors import NoSessionData
 from asgi_auth.http.strict import is_deeper
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_UNREAD: dict[str, Any] = {}
 
 MAX_DEPTH = 100
 """How deep a value may be nested. What Python's JSON takes depends on the stack at that moment: a value that could be
@@ -49,15 +53,16 @@ class SessionData(MutableMapping[str, Any]):
         StoreUnavailable: at any use, if the store gave no answer when the data was needed.
     """
 
-    __slots__ = ("_deleted", "_keeper", "_stored", "_values", "accessed", "failure")
+    # Every request has one of these, and most never look into it: until then these serve all of them.
+    accessed = False
+    failure: Exception | None = None
+    _stored: Mapping[str, str] = _NOTHING
+    _values: dict[str, Any] = _UNREAD
+    _deleted: Set[str] = frozenset()
 
-    def __init__(self, keeper: Keeper, stored: Mapping[str, str] | None = None) -> None:
-        self._stored = dict(stored or {})
-        self._values: dict[str, Any] = {}
-        self._deleted: set[str] = set()
+    def __init__(self, keeper: Keeper, stored: Mapping[str, str] = _NOTHING) -> None:
         self._keeper = keeper
-        self.accessed = False
-        self.failure: Exception | None = None
+        self._stored = stored
 
     def mark_accessed(self) -> None:
         """Say that the answer depends on this data (Starlette's `request.session` does)."""
@@ -78,19 +83,21 @@ class SessionData(MutableMapping[str, Any]):
 
     def saved(self, changes: Changes) -> None:
         """Take these changes for stored."""
-        self._stored.update(changes.put)
-        for key in changes.delete:
-            self._stored.pop(key, None)
-        self._deleted -= changes.delete
+        left = {key: text for key, text in self._stored.items() if key not in changes.delete}
+        self._stored = {**left, **changes.put}
+        self._deleted = self._deleted - changes.delete
 
     def rebase(self, stored: Mapping[str, str], *, keep: bool) -> None:
         """Stand on another session's data: with the changes made so far, or without them."""
+        if self._values is _UNREAD:
+            self._stored = stored
+            return
         changes = self.changes() if keep else Changes({}, frozenset())
         # What was read and is the same there stays the same object: a change inside it still counts.
         same = [key for key in self._values if keep and stored.get(key) == self._stored.get(key)]
         self._values = {key: self._values[key] for key in {*changes.put, *same}}
-        self._deleted = set(changes.delete & stored.keys())
-        self._stored = dict(stored)
+        self._deleted = changes.delete & stored.keys()
+        self._stored = stored
 
     def __getitem__(self, key: str) -> Any:
         self._read()
@@ -105,7 +112,7 @@ class SessionData(MutableMapping[str, Any]):
         if not isinstance(key, str):
             raise TypeError(f"a session's keys are text, not {type(key).__name__}")
         _encode(key, value)
-        self._deleted.discard(key)
+        self._deleted -= {key}
         self._values[key] = value
 
     def __delitem__(self, key: str) -> None:
@@ -114,7 +121,7 @@ class SessionData(MutableMapping[str, Any]):
             raise KeyError(key)
         self._values.pop(key, None)
         if key in self._stored:
-            self._deleted.add(key)
+            self._deleted |= {key}
 
     def __iter__(self) -> Iterator[str]:
         self._read()
@@ -132,7 +139,9 @@ class SessionData(MutableMapping[str, Any]):
         return f"<SessionData of {len(self._stored.keys() | self._values.keys())} keys>"
 
     def _read(self) -> None:
-        self.accessed = True
+        self.mark_accessed()
+        if self._values is _UNREAD:
+            self._values = {}
         if self.failure is not None:
             raise self.failure
 

@@ -28,10 +28,13 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from asgi_auth.clock import Clock
 from asgi_auth.model import BackendName, Client, Event, Reason, Record, UserRow
+
+if TYPE_CHECKING:
+    from asgi_auth.stores.feed import Feed, Member
 
 _SID = re.compile(r"[0-9a-f]{2}[0-9A-Za-z_-]{22}")
 
@@ -195,6 +198,20 @@ class Hit(NamedTuple):
     counts: tuple[int, ...]
 
 
+class History(NamedTuple):
+    """One unbroken history of a store; a flush begins another.
+
+    Attributes:
+        epoch: its name, 8 hex digits; random.
+        era: how often everybody's sessions were ended in it.
+        now: the store's clock.
+    """
+
+    epoch: str
+    era: int
+    now: float
+
+
 class Entry(NamedTuple):
     """An event in the feed. `id` orders the entries, `nonce` tells two histories with the same ids apart."""
 
@@ -246,6 +263,10 @@ class Store(Protocol):
 
     async def load(self, sid: str) -> Loaded | Ended | None:
         """A living session; one that ended and is remembered, or is past its end; None: unknown or forgotten."""
+
+    async def load_all(self, sids: Collection[str]) -> dict[str, Loaded | Ended | None]:
+        """What `load` says of each, in one trip."""
+        ...
 
     async def create(
         self,
@@ -382,4 +403,23 @@ class Store(Protocol):
 
     async def revocations(self, after: str = "", limit: int = 5000) -> list[Revocation]:
         """What kills tokens that can still live, in the order of `kind:key`, after that one. Without what is over."""
+        ...
+
+    def feed(self) -> Feed:
+        """This process's way to follow the feed."""
+        ...
+
+    async def newest(self) -> Entry:
+        """The newest entry of the feed, which is made if there is none (kind `begun`)."""
+        ...
+
+    async def behind(self, mark: Entry | None) -> list[Member]:
+        """Who follows the feed under a lease and has not yet said that `mark` is applied; None: all who do."""
+        ...
+
+    async def expel(self, member: Member) -> None:
+        """Forget a member that has said nothing since."""
+
+    async def history(self) -> History:
+        """Which one this is."""
         ...

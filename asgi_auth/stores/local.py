@@ -9,7 +9,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.model import Reason, UserRow
-from asgi_auth.stores import NewSession, Presented, verbs
+from asgi_auth.stores import Entry, NewSession, Presented, verbs
+from asgi_auth.stores.feed import Member
 from asgi_auth.stores.rows import Rows
 
 P = ParamSpec("P")
@@ -64,10 +65,18 @@ class LocalStore:
     async def _write(self, verb: Callable[[Rows], T], *, durable: bool) -> T:
         raise NotImplementedError
 
+    async def behind(self, mark: Entry | None) -> list[Member]:
+        """Nobody: who follows this feed looks at it before each answer."""
+        return []
+
+    async def expel(self, member: Member) -> None:
+        """There are none."""
+
     once = _writes(verbs.once)
     keys = _reads(verbs.keys)
     put_keys = _writes(verbs.put_keys)
     load = _reads(verbs.load)
+    load_all = _reads(verbs.load_all)
     create = _writes(verbs.create, durable=_is_login)
     write_data = _writes(verbs.write_data, durable=False)
     touch = _writes(verbs.touch, durable=False)
@@ -87,4 +96,6 @@ class LocalStore:
     delete_user = _writes(verbs.delete_user)
     users = _reads(verbs.users, many=True)
     events = _reads(verbs.events, many=True)
+    newest = _writes(verbs.newest, durable=False)
+    history = _writes(verbs.history)
     revocations = _reads(verbs.revocations, many=True)

@@ -14,8 +14,10 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from asgi_auth.clock import Clock
+from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import Event, Reason, Record, UserRow
 from asgi_auth.stores import FEED_LENGTH, Entry, Revocation, rules
+from asgi_auth.stores.feed import NOTHING, PAGE, Beat
 from asgi_auth.stores.local import LocalStore
 from asgi_auth.stores.rows import Rows
 from asgi_auth.stores.rules import Counter, Tombstone, Turn
@@ -142,6 +144,9 @@ class _MemoryRows:
         start = max(0, int(after or 0) + 1 - first)
         return list(islice(self._feed, start, start + limit))
 
+    def newest(self) -> Entry | None:
+        return self._feed[-1] if self._feed else None
+
     def revocations(self, after: str, limit: int) -> list[Revocation]:
         found = [
             *(Revocation("sid", s.sid, 0, s.tokens_until) for s in self._sessions.values() if isinstance(s, Tombstone)),
@@ -166,6 +171,33 @@ class _MemoryRows:
                 self._forget(key)
 
 
+class MemoryFeed:
+    """`Feed` in the same process."""
+
+    instant = True
+
+    def __init__(
+        self, read: Callable[[Callable[[Rows], list[Entry]]], list[Entry]], newest: Callable[[], Entry | None]
+    ) -> None:
+        self._read = read
+        self._newest = newest
+
+    def look(self, cursor: Entry) -> Beat:
+        if self._newest() is cursor:
+            return NOTHING
+        after = str(int(cursor.id) - 1)
+        return Beat.of(self._read(lambda rows: rows.events(after, PAGE)), cursor)
+
+    async def beat(self, cursor: Entry, lease: float) -> Beat:
+        return self.look(cursor)
+
+    async def hurry(self) -> Entry | None:
+        raise StoreUnavailable("nobody tells a process what it does itself")
+
+    async def leave(self) -> None:
+        """Nothing to do."""
+
+
 class MemoryStore(LocalStore):
     """A store in this process's memory.
 
@@ -184,7 +216,13 @@ class MemoryStore(LocalStore):
     async def aclose(self) -> None:
         """Nothing to do: what it keeps belongs to no event loop."""
 
+    def feed(self) -> MemoryFeed:
+        return MemoryFeed(self._run, self._rows.newest)
+
     async def _read(self, verb: Callable[[Rows], T], *, many: bool = False) -> T:
+        return self._run(verb)
+
+    def _run(self, verb: Callable[[Rows], T]) -> T:
         with self._lock:
             self._rows.now = self._now()
             return verb(self._rows)

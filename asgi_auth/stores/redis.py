@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.model import Event, Reason, UserRow
+from asgi_auth.recent import Recent
 from asgi_auth.stores import (
     LISTED,
     Created,
@@ -21,6 +22,7 @@ from asgi_auth.stores import (
     Entry,
     Exchange,
     Exchanged,
+    History,
     Hit,
     Keep,
     Limit,
@@ -32,9 +34,16 @@ from asgi_auth.stores import (
     rules,
 )
 from asgi_auth.stores.codec import Broken
-from asgi_auth.stores.redis_client import RedisClient, Value, check_server, misconfiguration, parse_info
+from asgi_auth.stores.feed import Member
+from asgi_auth.stores.redis_client import RedisClient, Value, check_server, decoded, misconfiguration, parse_info
+from asgi_auth.stores.redis_feed import RedisFeed
 
 SCHEMA = "1"
+
+PARSED = 5000
+"""As many sessions are not read anew while they are as they were."""
+
+_PARSED_SIZE = 6000
 
 _NOBODY = Presented("", "")
 
@@ -56,6 +65,8 @@ class RedisStore:
     def __init__(self, url: str, *, timeout: float = 2.0, clock: Clock | None = None) -> None:
         self.clock = clock
         self._client = RedisClient(url, timeout=timeout)
+        self._parsed: Recent[tuple[list[bytes], list[bytes], Loaded]]
+        self._parsed = Recent(most=PARSED, size=PARSED * _PARSED_SIZE, value_size=_PARSED_SIZE)
         # One server has one partition, whatever a sid begins with. A cluster takes the two digits from there, and all
         # keys of a user have the same tag.
         self._tag = f"{self._client.prefix}{{00}}:"
@@ -81,11 +92,11 @@ class RedisStore:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _run(self, script: str, *arguments: Value, change: bool) -> Any:
-        """Run a script. `change`: it writes what must not be lost."""
+    async def _run(self, script: str, *arguments: Value, change: bool, raw: bool = False) -> Any:
+        """Run a script. `change`: it writes what must not be lost. `raw`: the reply's texts stay bytes."""
         clock = None if self.clock is None else self.clock()
         arguments = (self._tag, clock, secrets.token_hex(8), *arguments)
-        return await self._client.run(script, f"{self._tag}era", arguments, change=change)
+        return await self._client.run(script, f"{self._tag}era", arguments, change=change, raw=raw)
 
     async def once(self, name: str, default: str) -> str:
         there = await self._client.one("SET", f"{self._tag}once:{name}", default, "NX", "GET")
@@ -99,18 +110,30 @@ class RedisStore:
         return bool(await self._run("put_keys", expected, ring, change=True))
 
     async def load(self, sid: str) -> Loaded | Ended | None:
-        reply = await self._run("load", sid, change=False)
-        if reply is None:
-            return None
-        kind, *rest = reply
-        if kind == "ended":
-            return _ended(rest)
-        try:
-            if kind == "loaded":
-                return _loaded(sid, reply)
-        except Broken:
-            pass
-        return await self.end(sid, "broken") or await self.load(sid)
+        return (await self.load_all([sid]))[sid]
+
+    async def load_all(self, sids: Collection[str]) -> dict[str, Loaded | Ended | None]:
+        found: dict[str, Loaded | Ended | None] = {}
+        for sid, (kind, *rest) in zip(sids, await self._run("load", *sids, change=False, raw=True), strict=True):
+            try:
+                if kind == b"loaded":
+                    found[sid] = self._parse(sid, *rest)
+                elif kind != b"broken":
+                    found[sid] = _ended(decoded(rest)) if kind == b"ended" else None
+                else:
+                    raise Broken
+            except Broken:
+                found[sid] = await self.end(sid, "broken") or await self.load(sid)
+        return found
+
+    def _parse(self, sid: str, now: bytes, record: list[bytes], user: list[bytes]) -> Loaded:
+        """A session. What is byte for byte what it was the last time is not read again."""
+        known = self._parsed.get(sid.encode("ascii"))
+        if known is not None and known[0] == record and known[1] == user:
+            return Loaded(known[2].record, known[2].user, float(now))
+        loaded = _loaded(sid, decoded((b"loaded", now, record, user)))
+        self._parsed.put(sid.encode("ascii"), (record, user, loaded))
+        return loaded
 
     async def create(
         self,
@@ -236,6 +259,23 @@ class RedisStore:
         start = f"({after}" if after else "-"
         found = await self._client.one("XRANGE", f"{self._tag}events", start, "+", "COUNT", limit)
         return [_entry(*reply) for reply in found]
+
+    def feed(self) -> RedisFeed:
+        return RedisFeed(self._client, self._tag, _entry)
+
+    async def newest(self) -> Entry:
+        return _entry(*await self._run("newest", change=False))
+
+    async def behind(self, mark: Entry | None) -> list[Member]:
+        found = await self._run("behind", *(("", "") if mark is None else mark[:2]), change=False)
+        return [Member(name, float(value.rsplit(" ", 1)[1]), value) for name, value in found]
+
+    async def expel(self, member: Member) -> None:
+        await self._run("expel", member.name, member.value, change=False)
+
+    async def history(self) -> History:
+        epoch, era, now = await self._run("history", secrets.token_hex(4), change=False)
+        return History(epoch, int(era), float(now))
 
     async def revocations(self, after: str = "", limit: int = 5000) -> list[Revocation]:
         found = await self._run("revocations", after, limit, change=False)

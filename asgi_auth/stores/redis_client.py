@@ -13,7 +13,7 @@ import secrets
 import ssl
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
@@ -101,8 +101,8 @@ class RedisClient:
         self._url, self.prefix = parse_address(url)
         self._timeout = timeout
         self._scripts = load_scripts()
-        self._links: RunVar[tuple[Link, AsyncGenerator[None, None]] | None]
-        self._links = RunVar(f"asgi_auth_redis_{secrets.token_hex(8)}", None)
+        self._links = _links()
+        self._feed_links = _links()
         self._replica = False
         self._replica_asked_at = -math.inf
         self._audit = Audit("asgi-auth")
@@ -130,7 +130,7 @@ class RedisClient:
             StoreUnavailable: not all replies came in time.
         """
         with self._in_time():
-            return await self._exchange(commands)
+            return [decoded(reply) for reply in await self._exchange(commands)]
 
     async def one(self, *command: Value) -> Any:
         """A single command's reply.
@@ -140,8 +140,9 @@ class RedisClient:
         """
         return _accepted((await self.call([command]))[0])
 
-    async def run(self, name: str, key: str, arguments: Sequence[Value], *, change: bool) -> Any:
-        """Run a script. `change`: wait for a replica, if one is connected, in the same round trip.
+    async def run(self, name: str, key: str, arguments: Sequence[Value], *, change: bool, raw: bool = False) -> Any:
+        """Run a script. `change`: wait for a replica, if one is connected, in the same round trip. `raw`: the reply's
+        texts stay bytes.
 
         Raises:
             StoreUnavailable: no reply came, or a refusal (full, read-only, loading, not permitted, …).
@@ -159,27 +160,55 @@ class RedisClient:
                 _, reply, *others = await self._exchange([("SCRIPT", "LOAD", script.source), command, *more])
         for (asked, *_), answer in zip(more, others, strict=True):
             if asked == "INFO":
-                self.saw(parse_info(answer))
+                self.saw(parse_info(decoded(answer)))
             elif not isinstance(answer, int) or answer < 1:
                 # The change stands, but a failover now may lose it. The next change looks who is there.
                 self._replica_asked_at = -math.inf
                 self._audit.record(UNCONFIRMED)
-        return _accepted(reply)
+        return _accepted(reply if raw else decoded(reply))
+
+    async def beat(self, *commands: Sequence[Value], timeout: float) -> list[Any]:
+        """Send commands once, in one buffer, on the one connection that does nothing else.
+
+        Raises:
+            StoreUnavailable: not all replies came within `timeout` seconds, or one is a refusal. That connection is
+                closed.
+        """
+        with self._in_time(timeout):
+            link = await self._link(self._feed_links)
+            replies = await link.exchange([tuple(map(_encoded, command)) for command in commands], fresh=False)
+        return [_accepted(decoded(reply)) for reply in replies]
+
+    async def message(self, channel: str) -> str:
+        """Wait for a message of a channel. Who does not listen yet begins to; what was sent before is lost.
+
+        Raises:
+            StoreUnavailable: this cannot be heard.
+        """
+        try:
+            return str(decoded(await (await self._link(self._feed_links)).message(channel)))
+        except (redis.RedisError, OSError) as error:
+            raise StoreUnavailable(f"Redis tells nothing ({type(error).__name__})") from error
+
+    async def close_feed(self) -> None:
+        """Close the running event loop's connections of `beat` and `message`."""
+        await _close(self._feed_links)
 
     @contextmanager
-    def _in_time(self) -> Iterator[None]:
+    def _in_time(self, timeout: float | None = None) -> Iterator[None]:
+        timeout = self._timeout if timeout is None else timeout
         try:
-            with anyio.fail_after(self._timeout):
+            with anyio.fail_after(timeout):
                 yield
         except TimeoutError as error:
-            raise StoreUnavailable(f"Redis gave no answer within {self._timeout:g} s") from error
+            raise StoreUnavailable(f"Redis gave no answer within {timeout:g} s") from error
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis cannot be asked ({type(error).__name__})") from error
 
     async def _exchange(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
         """Everything that we send can be repeated, so what met a broken connection (the server was restarted) is sent
         once more, on a new one."""
-        link = await self._link()
+        link = await self._link(self._links)
         encoded = [tuple(map(_encoded, command)) for command in commands]
         try:
             replies = await link.exchange(encoded, fresh=False)
@@ -187,7 +216,7 @@ class RedisClient:
             raise
         except (redis.ConnectionError, OSError):
             replies = await link.exchange(encoded, fresh=True)
-        return [_decoded(reply) for reply in replies]
+        return replies
 
     def saw(self, info: dict[str, str]) -> None:
         """Remember whether a replica is connected. A server that does not say has none to wait for."""
@@ -205,19 +234,31 @@ class RedisClient:
 
     async def aclose(self) -> None:
         """Close the running event loop's connections; the next call makes others."""
-        found = self._links.get()
-        if found is not None:
-            self._links.set(None)
-            await found[1].aclose()
+        await _close(self._links)
 
-    async def _link(self) -> Link:
-        found = self._links.get()
+    async def _link(self, links: _Links) -> Link:
+        found = links.get()
         if found is None:
             link = open_link(self._url, self._seats, self._timeout, self._options)
             found = link, _until_the_loop_ends(link)
-            self._links.set(found)
+            links.set(found)
             await found[1].__anext__()
         return found[0]
+
+
+_Links = RunVar[tuple[Link, AsyncGenerator[None, None]] | None]
+
+
+def _links() -> _Links:
+    """Of each event loop its own."""
+    return RunVar(f"asgi_auth_redis_{secrets.token_hex(8)}", None)
+
+
+async def _close(links: _Links) -> None:
+    found = links.get()
+    if found is not None:
+        links.set(None)
+        await found[1].aclose()
 
 
 async def _until_the_loop_ends(link: Link) -> AsyncGenerator[None, None]:
@@ -239,13 +280,15 @@ def _encoded(value: Value) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _decoded(reply: Any) -> Any:
+def decoded(reply: Any) -> Any:
     """A reply as text. What is no UTF-8, since somebody else wrote it, stays bytes."""
-    if isinstance(reply, list):
-        return [_decoded(item) for item in reply]
+    if isinstance(reply, (list, tuple)):
+        return [decoded(item) for item in reply]
     if isinstance(reply, bytes):
-        with suppress(UnicodeDecodeError):
+        try:
             return reply.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            pass
     return reply
 
 

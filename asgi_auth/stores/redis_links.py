@@ -17,6 +17,9 @@ import redis.asyncio
 
 Command = tuple[bytes, ...]
 
+LOOK = 0.5
+"""Seconds for which a thread waits for a message at a time."""
+
 
 class AsyncioLink:
     """redis-py's asyncio connections. Any interruption, a cancellation too, closes the one that it met."""
@@ -26,6 +29,7 @@ class AsyncioLink:
         self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
         self._seats = anyio.Semaphore(seats, fast_acquire=True)
         self._idle: list[Any] = []
+        self._listening: Any = None
         self._closed = False
 
     async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
@@ -55,6 +59,28 @@ class AsyncioLink:
                 else:
                     await connection.disconnect(nowait=True)  # closes without waiting, so no cancellation meets it
 
+    async def message(self, channel: str) -> bytes:
+        """The next message of a channel, on a connection for that alone."""
+        whole = False
+        try:
+            if self._listening is None:
+                self._listening = self._make()
+                await self._listening.connect()
+                await self._listening.send_command("SUBSCRIBE", channel, check_health=False)
+            while True:
+                kind, _, data = await self._listening.read_response()
+                if kind == b"message":
+                    whole = True
+                    return bytes(data)
+        finally:
+            if not whole:
+                await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await listening.disconnect(nowait=True)
+
     async def _close_idle(self) -> None:
         while self._idle:
             await self._idle.pop().disconnect(nowait=True)
@@ -65,6 +91,7 @@ class AsyncioLink:
             while self._idle:
                 await self._idle.pop().disconnect()
         await self._close_idle()
+        await self._hang_up()
 
 
 class ThreadLink:
@@ -75,6 +102,8 @@ class ThreadLink:
         self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
         self._seats = anyio.CapacityLimiter(seats)
         self._idle: list[Any] = []
+        self._listening: Any = None
+        self._looking = False
         self._closed = False
 
     async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
@@ -107,6 +136,40 @@ class ThreadLink:
             if self._closed:  # by the loop's thread, meanwhile
                 self._close_idle()
 
+    async def message(self, channel: str) -> bytes:
+        """As `AsyncioLink.message`. A thread looks for it half a second at a time."""
+        whole = False
+        try:
+            while True:
+                data = await anyio.to_thread.run_sync(self._look, channel, abandon_on_cancel=True, limiter=self._seats)
+                if data is not None:
+                    whole = True
+                    return data
+        finally:
+            if not whole:
+                self._listening = None  # its thread closes it
+
+    def _look(self, channel: str) -> bytes | None:
+        self._looking = True
+        listening = self._listening
+        try:
+            if listening is None:
+                listening = self._listening = self._make()
+                listening.connect()
+                listening.send_command("SUBSCRIBE", channel, check_health=False)
+            while listening.can_read(timeout=LOOK):
+                kind, _, data = listening.read_response()
+                if kind == b"message":
+                    return bytes(data)
+            return None
+        except BaseException:
+            listening.disconnect()
+            raise
+        finally:
+            self._looking = False
+            if listening is not self._listening or self._closed:
+                listening.disconnect()
+
     def _an_idle_one(self) -> Any:
         with suppress(IndexError):  # several threads take from there
             return self._idle.pop()
@@ -119,6 +182,8 @@ class ThreadLink:
     async def aclose(self) -> None:
         self._closed = True
         self._close_idle()
+        if self._listening is not None and not self._looking:  # else its thread closes it
+            self._listening.disconnect()
 
 
 Link = AsyncioLink | ThreadLink

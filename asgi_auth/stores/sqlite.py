@@ -27,6 +27,7 @@ from asgi_auth.stores import sqlite_schema as schema
 from asgi_auth.stores.codec import Broken
 from asgi_auth.stores.local import LocalStore
 from asgi_auth.stores.rows import Rows
+from asgi_auth.stores.sqlite_feed import SQLiteFeed
 from asgi_auth.stores.sqlite_rows import SQLiteRows
 
 T = TypeVar("T")
@@ -184,6 +185,9 @@ class SQLiteStore(LocalStore):
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(error) from error
         raise StoreUnavailable("the SQLite store gave no answer in time: too many writes are waiting")
+
+    def feed(self) -> SQLiteFeed:
+        return SQLiteFeed(self.path, self._connections.found)
 
     # From here on: no event loop
 

@@ -169,6 +169,10 @@ class SQLiteRows:
         rows = self._run(statement, int(after or 0), limit)
         return [Entry(str(number), nonce, Event(kind, json.loads(body))) for number, nonce, kind, body in rows]
 
+    def newest(self) -> Entry | None:
+        row = self._run("SELECT max(id) FROM events").fetchone()
+        return None if row[0] is None else self.events(str(row[0] - 1), 1)[0]
+
     def revocations(self, after: str, limit: int) -> list[Revocation]:
         kind, _, key = after.partition(":")
         rows = self._run(

@@ -6,6 +6,7 @@ changed nothing. The contract of each is in `asgi_auth.stores`.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from heapq import nlargest
@@ -20,6 +21,7 @@ from asgi_auth.stores import (
     Entry,
     Exchange,
     Exchanged,
+    History,
     Hit,
     Keep,
     Limit,
@@ -66,6 +68,10 @@ def load(rows: Rows, sid: str) -> Loaded | Ended | None:
     user = rows.user(found.user_id) if found.user_id is not None else None
     reason = rules.death(found, user, rows.turn(found.era), rows.now)
     return Loaded(found, user, rows.now) if reason is None else Ended(found.sid, found.user_id, reason)
+
+
+def load_all(rows: Rows, sids: Collection[str]) -> dict[str, Loaded | Ended | None]:
+    return {sid: load(rows, sid) for sid in sids}
 
 
 def _living(rows: Rows, sid: str) -> Record | None:
@@ -353,6 +359,19 @@ def _revise(
 
 def events(rows: Rows, after: str = "", limit: int = 1000) -> list[Entry]:
     return rows.events(after, limit)
+
+
+def newest(rows: Rows) -> Entry:
+    found = rows.newest()
+    if found is None:
+        rows.emit("begun")
+        found = rows.newest()
+    assert found is not None
+    return found
+
+
+def history(rows: Rows) -> History:
+    return History(once(rows, "epoch", secrets.token_hex(4)), rows.era(), rows.now)
 
 
 def revocations(rows: Rows, after: str = "", limit: int = 5000) -> list[Revocation]:

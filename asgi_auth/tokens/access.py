@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,9 +15,10 @@ from pydantic import AfterValidator, Field, SkipValidation, Strict, TypeAdapter
 from asgi_auth.errors import InvalidScope, InvalidToken
 from asgi_auth.http.strict import strict_json
 from asgi_auth.model import scope_tokens
-from asgi_auth.tokens.jose import VerifyingKey, encode_base64url, kid_of, parse
+from asgi_auth.tokens.jose import VerifyingKey, decode_base64url, encode_base64url, kid_of, parse
 from asgi_auth.tokens.keys import SigningKey
 
+_HISTORY = struct.Struct(">4sI")
 _TYPES = frozenset({"at+jwt", "application/at+jwt"})
 
 
@@ -65,6 +67,16 @@ class Claims:
         """Of the refresh token that it came with: the beginning of `jti`."""
         return int(self.jti.partition(".")[0])
 
+    @property
+    def history(self) -> tuple[str, int]:
+        """The store's epoch and era when it was made, as the rest of `jti` has them; another issuer's random bytes are
+        an epoch that nobody knows."""
+        try:
+            epoch, era = _HISTORY.unpack_from(decode_base64url(self.jti.partition(".")[2].encode("ascii")))
+        except (ValueError, struct.error):
+            return "", 0
+        return epoch.hex(), era
+
 
 @dataclass(frozen=True, slots=True)
 class AccessTokens:
@@ -100,6 +112,7 @@ class AccessTokens:
         lifetime: float,
         audience: str | None = None,
         acr: str | None = None,
+        history: tuple[str, int] | None = None,
     ) -> str:
         """Make an access token (RFC 9068 §2).
 
@@ -108,6 +121,7 @@ class AccessTokens:
             scope: space-separated.
             lifetime: seconds.
             audience: for another service than ours.
+            history: the store's epoch (8 hex digits) and the session's era; None: not known.
 
         Raises:
             InvalidScope: the scopes make it longer than we would accept.
@@ -121,7 +135,7 @@ class AccessTokens:
             "exp": int(now + lifetime),
             "iat": issued_at,
             "nbf": issued_at,
-            "jti": f"{generation}.{secrets.token_urlsafe(32)}",
+            "jti": f"{generation}.{encode_base64url(_token_id(history))}",
             "client_id": client_id,
             "sid": session_id,
             "scope": scope,
@@ -170,6 +184,15 @@ class AccessTokens:
         if claims.exp + self.leeway <= now:
             raise InvalidToken(InvalidToken.EXPIRED)
         return claims
+
+
+def _token_id(history: tuple[str, int] | None) -> bytes:
+    """32 bytes, at least 24 of them random. In front stands when in the store's life it is, where that is known, so
+    that the end of everybody's sessions and the loss of a store are seen by the token alone."""
+    if history is None:
+        return secrets.token_bytes(32)
+    epoch, era = history
+    return _HISTORY.pack(bytes.fromhex(epoch), era) + secrets.token_bytes(24)
 
 
 def _segment(members: Mapping[str, Any]) -> str:

@@ -63,8 +63,16 @@ class Reuse(InvalidGrant):
         self.loaded = loaded
 
 
+async def _not_known() -> str:
+    return ""
+
+
 class Grants:
-    """Makes token pairs and exchanges refresh tokens. The user's row comes from whoever calls."""
+    """Makes token pairs and exchanges refresh tokens. The user's row comes from whoever calls.
+
+    Args:
+        epoch: says which history of the store this is; empty: not known.
+    """
 
     def __init__(
         self,
@@ -75,8 +83,10 @@ class Grants:
         lifetimes: Lifetimes,
         *,
         clock: Clock,
+        epoch: Callable[[], Awaitable[str]] = _not_known,
     ) -> None:
         self._store = store
+        self._epoch = epoch
         self._keys = keys
         self._tokens = tokens
         self._codec = codec
@@ -121,8 +131,10 @@ class Grants:
         if user is None or grant is None:
             raise ValueError("this session has no tokens")
         scope = scope_text(frozenset(scopes) - {AUTHENTICATED})
+        epoch = await self._epoch()
         now = self._clock()
-        lifetime = min(self._lifetimes.access, loaded.remaining)
+        # It is accepted a leeway longer, and nothing outlives the session.
+        lifetime = min(self._lifetimes.access, loaded.remaining - self._lifetimes.leeway)
         access_token = self._tokens.issue(
             await self._keys.signing_key(),
             subject=user.id,
@@ -135,8 +147,9 @@ class Grants:
             revision=user.revision,
             now=now,
             lifetime=lifetime,
+            history=(epoch, loaded.record.era) if epoch else None,
         )
-        return TokenPair(access_token, refresh_token, int(lifetime), scope, loaded.record.public())
+        return TokenPair(access_token, refresh_token, max(0, int(lifetime)), scope, loaded.record.public())
 
     async def refresh(
         self,

@@ -31,6 +31,7 @@ class KeyRing:
         configured: the keys of `JWT_KEY`, newest first; with any of them the store is not asked.
         secrets: `SECRET`, newest first, under which the store's keys are sealed.
         token_lifetime: seconds for which a retired key is kept: as long as a token signed by it can live.
+        changed: counts up when the store's ring may be another one.
     """
 
     def __init__(
@@ -42,7 +43,10 @@ class KeyRing:
         secrets: Sequence[bytes] = (),
         token_lifetime: float,
         clock: Clock,
+        changed: Callable[[], int] = int,
     ) -> None:
+        self._changed = changed
+        self._read_under = -1
         self._store = store
         self._algorithm = algorithm
         self._configured = configured
@@ -64,6 +68,11 @@ class KeyRing:
             await self._change(lambda ring: ring.ensure(self._algorithm, self._clock()))
 
     @property
+    def configured(self) -> bool:
+        """Whether the keys are the configuration's, so that the store has none."""
+        return bool(self._configured)
+
+    @property
     def signs(self) -> bool:
         """Whether tokens can be issued here; with public keys alone they can only be verified."""
         return not self._configured or newest_signing(self._configured) is not None
@@ -77,6 +86,14 @@ class KeyRing:
         """The key of this name, as far as this process knows, while a token that it signed can live."""
         key, until = self._by_kid.get(kid, (None, None))
         return key if until is None or self._clock() < until else None
+
+    def good_until(self, kid: str) -> float:
+        """Until when what `find` says of a key need not be looked at again, unless the ring changes."""
+        if self._configured:
+            return float("inf")
+        _, until = self._by_kid.get(kid, (None, None))
+        looked_again = self._read_at + READ_INTERVAL
+        return looked_again if until is None else min(until, looked_again)
 
     async def learn(self, kid: str | None) -> None:
         """Ask the store about a key that nobody here knows, once for all who wait for it, and from time to time whether
@@ -93,7 +110,8 @@ class KeyRing:
             await self._read()
 
     def _knows(self, kid: str) -> bool:
-        return kid in self._by_kid and abs(self._clock() - self._read_at) < READ_INTERVAL
+        lately = abs(self._clock() - self._read_at) < READ_INTERVAL and self._read_under == self._changed()
+        return kid in self._by_kid and lately
 
     async def signing_key(self) -> SigningKey:
         """The key to sign with now, as the store has it. Raises ConfigurationError: only public keys are configured."""
@@ -108,6 +126,7 @@ class KeyRing:
         current = self._ring.current(self._algorithm)
         if current is None:
             await self.open()
+            await self._read()  # a slower answer to somebody else may have put the ring back meanwhile
             current = self._ring.current(self._algorithm)
         if current is None:
             raise StoreUnavailable("the store has no key to sign with")
@@ -134,9 +153,9 @@ class KeyRing:
         return await self.signing_key()
 
     async def _read(self) -> None:
-        now = self._clock()
+        now, under = self._clock(), self._changed()
         self._take(await self._store.keys())
-        self._read_at = now
+        self._read_at, self._read_under = now, under
 
     def _take(self, text: str | None) -> None:
         if text != self._text:

@@ -1,0 +1,92 @@
+"""The event feed as a process follows it: a beat proves, a message hurries.
+
+A **cursor** is an entry, not a number: its nonce tells this history from another with the same ids. A **beat** asks for
+what came after the cursor; its answer proves what was true at some moment after it was asked, never later. A
+**message** says that there is something new, or what; it may be lost, so it proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from asgi_auth.stores import Entry
+
+PAGE = 1000
+"""Entries that one beat brings at most."""
+
+
+class Beat(NamedTuple):
+    """What a beat found.
+
+    Attributes:
+        entries: what came after the cursor, in order; None: the cursor's entry is not there, so this is another history
+            (a flush, a restart with old data, a restore) or too much was trimmed.
+        more: there may be more behind them, so nothing is proved yet.
+    """
+
+    entries: tuple[Entry, ...] | None
+    more: bool = False
+
+    @classmethod
+    def of(cls, found: Sequence[Entry], cursor: Entry) -> Beat:
+        """From the entries beginning with the cursor's id, `PAGE` at most."""
+        if not found or found[0][:2] != cursor[:2]:
+            return cls(None)
+        return cls(tuple(found[1:]), more=len(found) >= PAGE)
+
+
+NOTHING = Beat(())
+"""Nothing came, and no more is there."""
+
+
+class Member(NamedTuple):
+    """A process that follows the feed and may answer from its copy.
+
+    Attributes:
+        name: its own, random.
+        lease: seconds for which a beat lets it answer.
+        value: what it last said; another one means that it lives.
+    """
+
+    name: str
+    lease: float
+    value: str
+
+
+class Feed(Protocol):
+    """One process's way to the feed. Made by `Store.feed`; used by one event loop at a time.
+
+    Attributes:
+        instant: whether `look` serves: the feed lies beside this process, and each answer can be proved by itself. Else
+            a beat is a trip, trusted for the length of a lease, and `hurry` tells when the next one is worth it.
+    """
+
+    instant: bool
+
+    def look(self, cursor: Entry) -> Beat:
+        """A beat without waiting.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        ...
+
+    async def beat(self, cursor: Entry, lease: float) -> Beat:
+        """Ask what came after `cursor`, and tell the others that this one is applied and for how many seconds the
+        answer will be trusted. Sent once, to one connection: nothing is repeated inside.
+
+        Raises:
+            StoreUnavailable: no answer came.
+        """
+        ...
+
+    async def hurry(self) -> Entry | None:
+        """Wait for a message: an entry that is new, or None for "look now".
+
+        Raises:
+            StoreUnavailable: nothing can be heard at present.
+        """
+
+    async def leave(self) -> None:
+        """Say that nothing is answered from the copy any more, and close what was opened."""
