@@ -26,10 +26,11 @@ from asgi_auth.settings import Settings
 OLD, NEW = "o" * 32, "n" * 32
 CANARY = "c4nary-" * 6
 EXISTING = {
-    *("backends", "store", "store_timeout", "secret", "url", "protect", "users", "user_refresh", "prefix"),
+    *("backends", "store", "staleness", "store_timeout", "secret", "url", "protect", "users", "user_refresh", "prefix"),
     *("session_cookie", "session_samesite", "session_domain", "session_path", "session_idle", "session_lifetime"),
     *("session_limit", "session_limit_policy", "session_max_size", "anonymous_idle", "passive_paths", "insecure_http"),
     *("jwt_algorithm", "jwt_key", "jwt_key_file", "jwt_issuer", "jwt_audience", "jwt_leeway", "jwt_max_size"),
+    "jwt_revocation",
     *("access_lifetime", "refresh_lifetime", "refresh_grace", "refresh_redelivery", "password_grant", "login_rate"),
     *("password_min_length", "password_blocklist", "password_workers", "fresh", "trusted_origins", "trusted_proxies"),
 }
@@ -85,6 +86,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("store", "sqlite:////var/lib/auth.db", "sqlite:////var/lib/auth.db"),
     ("store", "rediss://u:p@h:1/0?prefix=a:", "rediss://u:p@h:1/0?prefix=a:"),
     ("store", "unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ("staleness", "0", 0.0),
+    ("staleness", "0.5", 0.5),
     ("store_timeout", "0.5", 0.5),
     ("secret", f"{NEW}, {OLD}", (SecretBytes(NEW.encode()), SecretBytes(OLD.encode()))),
     ("secret", "ü" * 16, (SecretBytes("ü".encode() * 16),)),
@@ -111,6 +114,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("session_lifetime", "12h", 43_200.0),
     ("session_limit", "5", 5),
     ("session_limit_policy", "REFUSE", "refuse"),
+    ("jwt_revocation", "Available", "available"),
     ("session_max_size", "1000", 1000),
     ("anonymous_idle", "5m", 300.0),
     ("passive_paths", "/poll, /live/*", PathRules.parse("/poll, /live/*", requirements=False)),
@@ -172,6 +176,7 @@ BAD: list[tuple[str, str, str]] = [
     ("store", "redis://?prefix=a", "names no place"),
     ("store", "memory://here", "memory:// has not"),
     ("store", "redis://h /0", "is no URL"),
+    ("staleness", "soon", "'soon' is no duration"),
     ("store_timeout", "0", "longer than 0"),
     ("store_timeout", "soon", "'soon' is no duration"),
     ("secret", "", "is empty"),
@@ -228,6 +233,7 @@ BAD: list[tuple[str, str, str]] = [
     ("session_limit", "-1", "greater than or equal to 0"),
     ("session_limit", "many", "valid integer"),
     ("session_limit_policy", "drop", "'evict' or 'refuse'"),
+    ("jwt_revocation", "on", "'strict', 'available' or 'off'"),
     ("session_max_size", "0", "greater than or equal to 1"),
     ("anonymous_idle", "0s", "longer than 0"),
     ("passive_paths", "/poll=any", "a path alone"),
@@ -398,7 +404,7 @@ def test_an_unknown_variable_stops_the_start_and_names_the_nearest(
     assert message.startswith(f"{name}: there is no such setting; is {right} meant? Valid: {right}=")
 
 
-@pytest.mark.parametrize("name", ["ASGI_AUTH_", "ASGI_AUTH_DPOP", "ASGI_AUTH_STALENESS", "ASGI_AUTH_XYZZY"])
+@pytest.mark.parametrize("name", ["ASGI_AUTH_", "ASGI_AUTH_DPOP", "ASGI_AUTH_XYZZY"])
 def test_a_setting_that_does_not_work_is_not_known(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "optional")
     assert refusal().startswith(f"{name}: there is no such setting")
