@@ -1,0 +1,1 @@
+"""What authentication costs per request: asgi-auth beside what people use today. Run `python -m benchmarks`."""
