@@ -61,8 +61,8 @@ class Context(SessionData):
     """Whether the application's answer needs nothing of us, as far as the data has nothing to say."""
     reason = ""
     presented: Presented | None = None
-    unproved: tuple[bytes, bytes, bytes] | None = None
-    """The name and text of a cookie that may be known, and the text of `<cookie>-seen`."""
+    unproved: tuple[bytes, bytes, bytes, object] | None = None
+    """The name and text of a cookie that may be known, the text of `<cookie>-seen`, and where they are ours."""
     credential: bytes | None = None
     """The text of the session's cookie, if it was recognised."""
     visitor: Presented | None = None
@@ -317,11 +317,6 @@ class Context(SessionData):
                 pass
         ours = (self._seen_cookie, self._visitor_cookie, self._session_cookie)
         return [cookie for cookie in ours if cookie is not None]
-
-    def end(self) -> None:
-        """The request is over. What holds it holds nothing else from now on: a ring of objects stays in memory until
-        somebody looks for it."""
-        self.scope = OVER
 
     async def close(self) -> None:
         """A login stands once its cookie went out; one whose cookie never did is ended."""

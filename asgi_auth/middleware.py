@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_auth import audit
 from asgi_auth.auth import Auth
-from asgi_auth.context import KEY, Context
+from asgi_auth.context import KEY, OVER, Context
 from asgi_auth.endpoints import Endpoint, Endpoints
 from asgi_auth.endpoints.call import Call
 from asgi_auth.entrance import enter, guard, lost_on_the_way_back
@@ -25,7 +25,7 @@ from asgi_auth.lifespan import run_lifespan
 from asgi_auth.logins import Logins
 from asgi_auth.loops import beside
 from asgi_auth.model import ANONYMOUS, NO_CREDENTIALS
-from asgi_auth.outgoing import Exchange
+from asgi_auth.outgoing import Exchange, gone
 from asgi_auth.runtime import Runtime
 from asgi_auth.settings import Settings
 from asgi_auth.shortcut import Shortcut
@@ -105,9 +105,12 @@ class AuthMiddleware:
         try:
             if identity is None:
                 await self.app(scope, receive, exchange.send)
+            elif self.auth.followers:
+                exchange.from_client = receive
+                await self.app(scope, exchange.receive, exchange.send)
             else:
                 exchange.from_client = receive
-                await self._for_somebody(scope, exchange)
+                await self._hosting(scope, exchange)
         except Exception as error:
             if not await exchange.failed(error):
                 raise
@@ -119,12 +122,12 @@ class AuthMiddleware:
                 await exchange.close()
             if scope.get("user") is not user or scope.get("session") is not exchange:
                 self._look_back(exchange, scope)
-            exchange.end()
+            # A ring of objects would stay in memory until somebody looks for it.
+            exchange.scope = OVER
+            exchange.to_client = exchange.from_client = gone
 
-    async def _for_somebody(self, scope: Scope, exchange: Exchange) -> None:
-        if self.auth.is_followed:
-            await self.app(scope, exchange.receive, exchange.send)
-            return
+    async def _hosting(self, scope: Scope, exchange: Exchange) -> None:
+        """Without a lifespan nobody else looks after what this request may leave open."""
         async with beside() as group:
             exchange.follow(group)
             await self.app(scope, exchange.receive, exchange.send)
@@ -143,7 +146,7 @@ class AuthMiddleware:
             await self.app(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.auth.is_followed:
+        if self.auth.followers:
             await self._serve_socket(scope, receive, send, None)
             return
         async with beside() as group:
@@ -176,7 +179,7 @@ class AuthMiddleware:
         finally:
             await socket.close()
             self._look_back(context, scope)
-            context.end()
+            context.scope = OVER
 
     async def _answer(self, endpoint: Endpoint, exchange: Exchange, receive: Receive) -> None:
         try:
@@ -189,7 +192,7 @@ class AuthMiddleware:
             await exchange.answer(answer)
         finally:
             await exchange.close()
-            exchange.end()
+            exchange.scope = OVER
 
     async def _enter(self, context: Context) -> None:
         """Who is calling, and may they come in. A preflight is nobody's and always reaches the application, which alone

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from starlette.types import Message, Receive, Scope, Send
 
 from asgi_auth import audit
-from asgi_auth.context import OVER, Context
+from asgi_auth.context import Context
 from asgi_auth.errors import (
     ContentTooLarge,
     CredentialError,
@@ -62,7 +62,7 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
     return error
 
 
-async def _gone(*message: Message) -> Any:
+async def gone(*message: Message) -> Any:
     """What is sent or asked for when the request is over reaches nobody."""
     return {"type": "http.disconnect"}
 
@@ -86,26 +86,27 @@ class Exchange(Context):
     _has_read_all = False
     _head: Message
     from_client: Receive
-    """The server's `receive`."""
+    to_client: Send
+    """The server's."""
 
     def __init__(self, auth: Runtime, scope: Scope, send: Send) -> None:
         self.auth = auth
         self.scope = scope
         self.identity = None
         self.is_plain = True
-        self._send = send
+        self.to_client = send
 
     def send(self, message: Message) -> Awaitable[None]:
         """For the application. What is not ours to change costs no frame: it is the server's own coroutine."""
         if self.is_plain:
             if message["type"] != "http.response.start":
-                if message.get("more_body") and self.identity is not None:
+                if self.identity is not None and message.get("more_body"):
                     return self._stream(message)
-                return self._send(message)
+                return self.to_client(message)
             if message["status"] < 500:
                 self.started = True
                 self._head = message
-                return self._send(message)
+                return self.to_client(message)
         return self._look_at(message)
 
     async def receive(self) -> Message:
@@ -132,7 +133,7 @@ class Exchange(Context):
         elif self._joined or (message.get("more_body") and self.identity is not None):
             await self._stream(message)
         else:
-            await self._send(message)
+            await self.to_client(message)
 
     def _connection(self) -> Live:
         if self._live is None:
@@ -148,7 +149,7 @@ class Exchange(Context):
             self._joined, self.is_plain = True, False
             await self._join(live)
         await live.allow()
-        await live.run(lambda: self._send(message))
+        await live.run(lambda: self.to_client(message))
 
     async def _join(self, live: Live) -> None:
         lives = self.auth.parts.lives
@@ -169,7 +170,7 @@ class Exchange(Context):
         events = headers.get(b"content-type", b"").lower().startswith(b"text/event-stream")
         waits = "spec_version" not in (self.scope.get("asgi") or {}) and b"content-length" not in headers
         if events or waits:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self.to_client({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def turn_away(self, error: Exception) -> None:
         """Answer with an error of ours."""
@@ -189,8 +190,8 @@ class Exchange(Context):
             headers += cors_headers(origins[0] if len(origins) == 1 else None, trusted)
         await self._add_cookies(headers)
         self._begin()
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": answer.body, "more_body": False})
+        await self.to_client({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self.to_client({"type": "http.response.body", "body": answer.body, "more_body": False})
 
     async def finished(self) -> None:
         """The application has returned: what it changed after the answer began is saved now. Without an answer there is
@@ -234,7 +235,7 @@ class Exchange(Context):
         await self._add_cookies(headers)
         self._begin()
         self._head = message
-        await self._send({**message, "headers": headers})
+        await self.to_client({**message, "headers": headers})
 
     async def _saved(self) -> bool:
         """Save the session's data; if that cannot be, answer so in the application's place."""
@@ -258,10 +259,6 @@ class Exchange(Context):
         if cookies or guarded or self.accessed:
             make_private(headers, sets_cookie=bool(cookies), vary=self.accessed, guarded=guarded)
             headers += [(b"set-cookie", cookie) for cookie in cookies]
-
-    def end(self) -> None:
-        self.scope = OVER
-        self._send = self.from_client = _gone  # the server's, which hold the scope too
 
     async def close(self) -> None:
         if self._live is not None:

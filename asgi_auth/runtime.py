@@ -48,7 +48,8 @@ class Runtime:
         self._making = threading.Lock()
         self._base: Foundation | None = None
         self._parts: Parts | None = None
-        self._followers = 0
+        self.followers = 0
+        """How many tasks keep the view current, and look after open connections, beyond a single request."""
 
     @property
     def settings(self) -> Settings:
@@ -129,18 +130,13 @@ class Runtime:
                 return  # each request is told
             except StoreUnavailable:
                 await anyio.sleep(1)  # a request may find the store first
-        self._followers += 1
+        self.followers += 1
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(parts.view.follower.run)
                 group.start_soon(parts.lives.run)
         finally:
-            self._followers -= 1
-
-    @property
-    def is_followed(self) -> bool:
-        """Whether something keeps the view current, and looks after open connections, beyond a single request."""
-        return self._followers > 0
+            self.followers -= 1
 
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later call opens it again."""

@@ -6,10 +6,11 @@ way, by `entrance`, which decides alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from asgi_auth.backends.jwt import JWTBackend
-from asgi_auth.backends.session import Recognised
 from asgi_auth.context import Context
-from asgi_auth.entrance import TOKENS_CARRY_NO_DATA, place
+from asgi_auth.entrance import PLACES, TOKENS_CARRY_NO_DATA, place_of
 from asgi_auth.parts import Parts
 from asgi_auth.sessions.seen import seen_version
 
@@ -25,29 +26,31 @@ class Shortcut:
         self.parts = parts
         self._clock = parts.view.clock
         self._sessions = "session" in settings.backends
-        self._backend = parts.session_backend
+        self._recall = parts.session_backend.recall
+        self._recall_asking = parts.session_backend.recall_asking
         self._tokens = parts.jwt_backend if "jwt" in settings.backends else None
         self._names = parts.cookies.names
         self._seen_names = parts.cookies.seen_names
+        self._looked_at = _CREDENTIALS if settings.url is not None else _CREDENTIALS | PLACES
         self._anywhere = settings.url is not None
         """Whether the same cookies are ours wherever a request comes from."""
 
     def take(self, context: Context) -> bool:
         """Whether the request is decided: the context knows who it is, or that it is nobody."""
-        cookie = bearer = None
+        looked_at, found = self._looked_at, None
         for name, value in context.scope["headers"]:
-            if name in _CREDENTIALS:
-                if name == b"cookie":
-                    if cookie is not None:
-                        return False
-                    cookie = value
-                elif bearer is not None:
+            if name in looked_at:
+                if found is None:
+                    found = {name: value}
+                elif name in found:
                     return False
                 else:
-                    bearer = value
-        if bearer is not None and self._tokens is not None:
-            return self._by_token(context, self._tokens, bearer)
-        return cookie is None or not self._sessions or self._by_cookie(context, cookie)
+                    found[name] = value
+        if found is None:
+            return True
+        if b"authorization" in found and self._tokens is not None:
+            return self._by_token(context, self._tokens, found[b"authorization"])
+        return b"cookie" not in found or not self._sessions or self._by_cookie(context, found)
 
     def _by_token(self, context: Context, tokens: JWTBackend, value: bytes) -> bool:
         if value[:7] != b"Bearer " or context.scope.get("method") == "OPTIONS":
@@ -59,20 +62,25 @@ class Shortcut:
         context.forbidden = TOKENS_CARRY_NO_DATA
         return True
 
-    def _by_cookie(self, context: Context, cookie: bytes) -> bool:
+    def _by_cookie(self, context: Context, found: Mapping[bytes, bytes]) -> bool:
+        cookie = found[b"cookie"]
         name, _, text = cookie.partition(b"=")
         seen = b""
         if b";" in text or name not in self._names:
             name, text, seen = self._find(cookie)
         if not text:
             return not name
-        known = self._backend.recall(text, self._clock())
+        place = None if self._anywhere else place_of(context.scope.get("scheme"), found)
+        known = self._recall(text, self._clock())
         if known is None:
-            context.unproved = name, text, seen
+            context.unproved = name, text, seen, place
+            return False
+        if known.name != name or known.place != place or context.scope.get("method") not in _READS:
             return False
         if seen and seen_version(seen, known.presented.sid) > known.data_version:
             return False
-        return self._become(context, known, name)
+        context.become(known.identity, known.presented)
+        return True
 
     async def ask(self, context: Context) -> bool:
         """The same for a cookie that was recognised before, where the store has to be asked.
@@ -80,16 +88,11 @@ class Shortcut:
         Raises:
             StoreUnavailable: it gives no answer.
         """
-        if context.unproved is None:
+        if context.unproved is None or context.scope.get("method") not in _READS:
             return False
-        name, text, seen = context.unproved
-        known = await self._backend.recall_asking(text, seen=seen)
-        return known is not None and self._become(context, known, name)
-
-    def _become(self, context: Context, known: Recognised, name: bytes) -> bool:
-        if known.name != name or context.scope.get("method") not in _READS:
-            return False
-        if not self._anywhere and known.place != place(context.scope):
+        name, text, seen, place = context.unproved
+        known = await self._recall_asking(text, seen=seen)
+        if known is None or known.name != name or known.place != place:
             return False
         context.become(known.identity, known.presented)
         return True

@@ -130,6 +130,7 @@ def our_settings(world: World, store: str, algorithm: str = "ES256", **more: Any
     return Settings(
         store=urls[store],
         secret=SECRET,
+        url="https://app.example.com",
         jwt_algorithm=algorithm,
         jwt_key=world.keys[algorithm],
         jwt_issuer=ISSUER,
