@@ -151,7 +151,7 @@ class ThreadLink:
 
     def _look(self, channel: str) -> bytes | None:
         self._looking = True
-        listening = self._listening
+        listening: Any = self._listening
         try:
             if listening is None:
                 listening = self._listening = self._make()

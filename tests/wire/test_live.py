@@ -60,7 +60,7 @@ class Server:
 
     def seen(self, name: str) -> str:
         """What the application's side noted, once it did."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
             if found := self.get("/seen").get(name):
                 return str(found)

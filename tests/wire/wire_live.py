@@ -27,7 +27,7 @@ async def answer(send: Any, value: Any) -> None:
 
 
 async def socket(scope: Any, receive: Any, send: Any) -> None:
-    """`/echo` answers, `/asleep` does not listen, `/chatty` goes on sending whatever happens, `/flood` fills the pipe."""
+    """`/echo` answers, `/asleep` does not listen, `/chatty` sends whatever happens, `/flood` fills the pipe."""
     await receive()
     if not scope["user"].is_authenticated:
         await send({"type": "websocket.close", "code": 1008})
