@@ -151,10 +151,10 @@ class ThreadLink:
 
     def _look(self, channel: str) -> bytes | None:
         self._looking = True
-        listening: Any = self._listening
+        known = self._listening is not None
+        listening = self._listening = self._listening or self._make()
         try:
-            if listening is None:
-                listening = self._listening = self._make()
+            if not known:
                 listening.connect()
                 listening.send_command("SUBSCRIBE", channel, check_health=False)
             while listening.can_read(timeout=LOOK):
