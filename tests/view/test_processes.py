@@ -11,6 +11,7 @@ from store_helpers import bearer, cookie, login, sid
 from view_helpers import (
     Stage,
     following,
+    here,
     hold,
     is_current,
     is_warm,
