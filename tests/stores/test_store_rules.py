@@ -117,7 +117,7 @@ def test_a_door_opens_when_its_wait_is_over_and_not_before(steps, allowed, doubl
         counters.update(changed)
         if hit.wait > 0:
             assert not changed
-            assert rules.throttle([limit], counters, now + hit.wait * 0.99)[0].wait > 0
+            assert rules.throttle([limit], counters, now + max(0.0, hit.wait - 0.001))[0].wait > 0
             now += hit.wait + 0.001
             hit, changed = rules.throttle([limit], counters, now)
             assert hit.wait == 0
