@@ -152,9 +152,7 @@ async def _by_cookie(context: Context) -> None:
     if found.carried:
         refuse_cross_origin(context)
     if len(found.session) > 1 or len(found.visitor) > 1:
-        context.auth.parts.audit.record(
-            audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="doubled"
-        )
+        context.auth.log.record(audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="doubled")
     if len(found.session) == 1:
         await recall(context, CookiesShown(found.session, []))
         answer = await context.auth.parts.session_backend.identify(found.session[0], seen=found.seen)
@@ -208,22 +206,20 @@ def _log_rejected(context: Context, answer: Rejected, field: str) -> None:
         _log_forged(context, field)
     elif answer.session_id is not None and answer.error != InvalidToken.OUT_OF_DATE:
         kind = audit.UNREADABLE if answer.cause == "broken" else audit.USED_AFTER_END
-        context.auth.parts.audit.record(
-            kind, answer.user_id, request=context.facts, sid=answer.session_id, reason=answer.cause
-        )
+        context.auth.log.record(kind, answer.user_id, request=context.facts, sid=answer.session_id, reason=answer.cause)
     elif not answer.error:
         _log_foreign(context)
 
 
 def _log_forged(context: Context, field: str) -> None:
-    context.auth.parts.audit.record(
+    context.auth.log.record(
         audit.INVALID_INPUT, field, context.address, request=context.facts, reason="forged or malformed"
     )
 
 
 def _log_foreign(context: Context) -> None:
     """Another application's cookie under our name, or that of a replica with another store."""
-    context.auth.parts.audit.record(
+    context.auth.log.record(
         audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="of another key ring"
     )
 

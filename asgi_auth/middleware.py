@@ -210,7 +210,7 @@ class AuthMiddleware:
             )
         if self.auth.silent and context.identity is not None:
             self.auth.silent = False
-            self.auth.parts.audit.record(audit.STORE_RECOVERED)
+            self.auth.log.record(audit.STORE_RECOVERED)
 
     def _endpoint(self, scope: Scope) -> Endpoint | None:
         return None if self._endpoints is None else self._endpoints.find(scope, route_path(scope))

@@ -162,6 +162,11 @@ class Runtime:
         """The log of security events, as soon as the settings are known to be right."""
         return None if self._base is None else self._base.audit
 
+    @property
+    def log(self) -> Audit:
+        """The same, once it is known that they are."""
+        return self._founded().audit
+
     def _founded(self) -> Foundation:
         if self._base is None:
             with self._making:

@@ -318,14 +318,22 @@ class Store(Protocol):
         another one's. A living one is left alone. No event."""
 
     async def end_user(
-        self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
+        self,
+        user_id: str,
+        reason: Reason,
+        *,
+        keep: Keep | None = None,
+        disable: bool | None = None,
+        lost: int | None = None,
     ) -> tuple[Ended, ...] | None:
         """End all of a user's sessions, in both modes, those missing from any index too, by raising `revision` and
         `ended_below`. `keep` survives if it is a living session of this user. `disable` sets or lifts `disabled`.
-        None: no such user. E: one `user`, with `kept`."""
+        `lost`: the `ended_below` that was seen before the store lost it; one that has it does nothing. None: no such
+        user. E: one `user`, with `kept`."""
 
-    async def end_all(self, reason: Reason) -> None:
-        """End every session, visitors' too, by raising the era. No loop over users. E: `all`."""
+    async def end_all(self, reason: Reason, *, lost: int | None = None) -> None:
+        """End every session, visitors' too, by raising the era. No loop over users. `lost`: the era that was seen
+        before the store lost it; one that has it does nothing. E: `all`."""
 
     async def sessions(self, user_id: str) -> list[Loaded]:
         """The user's living sessions in both modes, the latest first: the `LISTED` that would live longest."""

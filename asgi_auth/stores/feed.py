@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from asgi_auth.errors import StoreUnavailable
 from asgi_auth.stores import Entry
 
 PAGE = 1000
@@ -54,6 +55,10 @@ class Member(NamedTuple):
     value: str
 
 
+class Deaf(StoreUnavailable):
+    """No message will be heard: this process may not listen, or nobody tells anything."""
+
+
 class Feed(Protocol):
     """One process's way to the feed. Made by `Store.feed`; used by one event loop at a time.
 
@@ -85,8 +90,24 @@ class Feed(Protocol):
         """Wait for a message: an entry that is new, or None for "look now".
 
         Raises:
+            Deaf: nothing will be heard.
             StoreUnavailable: nothing can be heard at present.
         """
+        ...
 
     async def leave(self) -> None:
-        """Say that nothing is answered from the copy any more, and close what was opened."""
+        """Say that nothing is answered from the copy any more, and close what was opened.
+
+        Raises:
+            StoreUnavailable: it could not be said; everything is closed.
+        """
+        ...
+
+
+def is_after(entry: Entry, other: Entry) -> bool:
+    """Whether an entry came later, if both are of one history."""
+    return _order(entry.id) > _order(other.id)
+
+
+def _order(entry_id: str) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split("-")))

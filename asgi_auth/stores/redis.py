@@ -182,14 +182,20 @@ class RedisStore:
         await self._run("supersede", sid, change=True)
 
     async def end_user(
-        self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
+        self,
+        user_id: str,
+        reason: Reason,
+        *,
+        keep: Keep | None = None,
+        disable: bool | None = None,
+        lost: int | None = None,
     ) -> tuple[Ended, ...] | None:
         disabled = None if disable is None else int(disable)
-        reply = await self._run("end_user", user_id, reason, *(keep or Keep("")), disabled, change=True)
+        reply = await self._run("end_user", user_id, reason, *(keep or Keep("")), disabled, lost, change=True)
         return None if reply is None else tuple(map(_ended, reply))
 
-    async def end_all(self, reason: Reason) -> None:
-        await self._run("end_all", reason, change=True)
+    async def end_all(self, reason: Reason, *, lost: int | None = None) -> None:
+        await self._run("end_all", reason, lost, change=True)
 
     async def sessions(self, user_id: str) -> list[Loaded]:
         now, user, found = await self._run("sessions", user_id, LISTED, change=False)

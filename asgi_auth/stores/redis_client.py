@@ -27,6 +27,7 @@ from redis.retry import Retry
 
 from asgi_auth.audit import Audit, Kind
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
+from asgi_auth.stores.feed import Deaf
 from asgi_auth.stores.redis_links import Link, open_link
 
 MAX_CONNECTIONS = 50
@@ -183,10 +184,13 @@ class RedisClient:
         """Wait for a message of a channel. Who does not listen yet begins to; what was sent before is lost.
 
         Raises:
+            Deaf: this user of Redis may not listen.
             StoreUnavailable: this cannot be heard.
         """
         try:
             return str(decoded(await (await self._link(self._feed_links)).message(channel)))
+        except redis.exceptions.NoPermissionError as error:
+            raise Deaf("this user of Redis may not listen to our channel") from error
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis tells nothing ({type(error).__name__})") from error
 

@@ -54,5 +54,7 @@ class RedisFeed:
             return None  # whatever it was: look
 
     async def leave(self) -> None:
-        await self._client.one("HDEL", f"{self._tag}readers", self._name)
-        await self._client.close_feed()
+        try:
+            await self._client.one("HDEL", f"{self._tag}readers", self._name)
+        finally:
+            await self._client.close_feed()

@@ -15,7 +15,7 @@ from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import Event
 from asgi_auth.stores import Entry
 from asgi_auth.stores import sqlite_schema as schema
-from asgi_auth.stores.feed import NOTHING, PAGE, Beat
+from asgi_auth.stores.feed import NOTHING, PAGE, Beat, Deaf
 
 _LOOK_AGAIN = 0.01
 """Seconds after which it is seen that another file lies at the path."""
@@ -85,7 +85,7 @@ class SQLiteFeed:
         return self.look(cursor)
 
     async def hurry(self) -> Entry | None:
-        raise StoreUnavailable("nobody tells SQLite's readers anything")
+        raise Deaf("nobody tells SQLite's readers anything")
 
     async def leave(self) -> None:
         self._close()

@@ -202,9 +202,13 @@ def end(rows: Rows, sid: str, reason: Reason) -> Ended | None:
     return _end(rows, record, reason) if record is not None else None
 
 
-def end_all(rows: Rows, reason: Reason) -> None:
-    rows.end_era(reason)
-    rows.emit("all", era=rows.era())
+def end_all(rows: Rows, reason: Reason, *, lost: int | None = None) -> None:
+    before = rows.era()
+    era = before + 1 if lost is None else lost
+    for _ in range(before, era):
+        rows.end_era(reason)
+    if era > before:
+        rows.emit("all", era=era)
 
 
 def sessions(rows: Rows, user_id: str) -> list[Loaded]:
@@ -283,11 +287,21 @@ def users(rows: Rows, after: str = "", limit: int = 100) -> list[UserRow]:
 
 
 def end_user(
-    rows: Rows, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
+    rows: Rows,
+    user_id: str,
+    reason: Reason,
+    *,
+    keep: Keep | None = None,
+    disable: bool | None = None,
+    lost: int | None = None,
 ) -> tuple[Ended, ...] | None:
     user = rows.user(user_id)
     if user is None or user.deleted:
         return None
+    if lost is not None:
+        if user.ended_below >= lost:
+            return ()
+        user = replace(user, revision=max(user.revision, lost - 1))
     after = replace(user, disabled=user.disabled if disable is None else disable)
     _, ended = _revise(rows, user, after, ends=reason, keep=keep)
     return ended

@@ -125,7 +125,12 @@ class View:
 
     def hits(self, stamp: Stamp) -> bool:
         """Whether something that is known here, however old, kills this token."""
-        return self._copy.dead(stamp.sid) is not None or self._copy.revocations.hits(*stamp[:3])
+        sid, user_id, revision, epoch, era = stamp
+        copy = self._copy
+        if copy.dead(sid) is not None or copy.revocations.hits(sid, user_id, revision):
+            return True
+        known = copy.history.epoch
+        return bool(known and epoch and known != epoch) or copy.ends.is_over(epoch, era)
 
     # With the store, if need be
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import Reason, UserRow
-from asgi_auth.stores import Created, Ended, Exchange, Exchanged, Keep, NewSession, Presented, Store
+from asgi_auth.stores import Created, Ended, Exchange, Exchanged, NewSession, Presented, Store
 from asgi_auth.view.copy import Copy
 
 
@@ -86,27 +86,28 @@ class _Applying:
         finally:
             self._copy.superseded(sid)
 
-    async def end_user(
-        self, user_id: str, reason: Reason, *, keep: Keep | None = None, disable: bool | None = None
-    ) -> tuple[Ended, ...] | None:
+    async def end_user(self, user_id: str, reason: Reason, **options: Any) -> tuple[Ended, ...] | None:
         try:
-            ended = await self._store.end_user(user_id, reason, keep=keep, disable=disable)
+            ended = await self._store.end_user(user_id, reason, **options)
         finally:
             self._copy.user_changed(user_id, None)
         self._all_ended(ended or ())
         return ended
 
-    async def end_all(self, reason: Reason) -> None:
+    async def end_all(self, reason: Reason, **options: Any) -> None:
         try:
-            await self._store.end_all(reason)
+            await self._store.end_all(reason, **options)
         finally:
             self._copy.all_changed(None)
 
     async def exchange(self, asked: Exchange) -> Exchanged:
         try:
-            return await self._store.exchange(asked)
+            exchanged = await self._store.exchange(asked)
         finally:
             self._copy.changed(asked.sid)
+        if exchanged.outcome == "reused":
+            self._copy.ended(Ended(asked.sid, None, "reuse"))
+        return exchanged
 
     async def confirm(self, sid: str, generation: int) -> None:
         try:

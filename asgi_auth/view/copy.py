@@ -5,18 +5,18 @@ Plain values: who proves that they are current, and who asks the store, is not i
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from asgi_auth.clock import Clock
 from asgi_auth.model import Event
-from asgi_auth.stores import TOMBSTONE_LIFETIME, Ended, History, Loaded, Revocation
+from asgi_auth.stores import Ended, History, Loaded, Revocation
+from asgi_auth.view.ends import Ends, Fading
 from asgi_auth.view.revocations import Revocations
 
 SESSIONS = 50_000
 SIZE = 64 * 2**20
-DEAD = 100_000
 
 LONGEST_LOAD = 10.0
 """Seconds after which the answer to a load is too old to be kept, whatever it says."""
@@ -24,7 +24,7 @@ LONGEST_LOAD = 10.0
 NOT_KNOWN = History("", -1, 0.0)
 
 _RECORD = 2300
-"""About as many bytes are taken by a record without its data, the user's row included."""
+"""About as many bytes are taken by a record without its data, and by its user's row without the claims."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +67,7 @@ class Copy:
 
     Attributes:
         revocations: of tokens.
+        ends: what was seen to end.
         history: the store's, as far as it is known.
         keys_changed: counts up when the key ring may be another one.
         version: counts up with whatever may kill a token that stood before.
@@ -90,8 +91,8 @@ class Copy:
         self._size = self._room = size
         self._held: dict[str, Held] = {}
         self._of_user: dict[str, set[str]] = {}
-        self._dead: OrderedDict[str, tuple[Ended, float]] = OrderedDict()
-        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self.ends = Ends(clock)
+        self._unknown: Fading[bool] = Fading(clock)
         self._attachment = 0
         self._applied = 0
         self._touched: dict[str, int] = {}
@@ -106,17 +107,11 @@ class Copy:
 
     def dead(self, sid: str) -> Ended | None:
         """A session that was seen dead within the last hour."""
-        found = self._dead.get(sid)
-        return None if found is None or found[1] + TOMBSTONE_LIFETIME <= self._clock() else found[0]
+        return self.ends.sessions.get(sid)
 
     def unknown(self, sid: str) -> bool:
         """Whether the store lately did not know it: ids are random and ours, so it never comes to life."""
-        at = self._unknown.get(sid)
-        return at is not None and self._clock() < at + TOMBSTONE_LIFETIME
-
-    def lately_dead(self) -> list[Ended]:
-        """Who was seen dead within the last hour, in order."""
-        return [ended for ended, at in self._dead.values() if at + TOMBSTONE_LIFETIME > self._clock()]
+        return self._unknown.get(sid) is not None
 
     # What loads bring
 
@@ -134,18 +129,15 @@ class Copy:
         if isinstance(answer, Ended):
             self._bury(answer)
         elif answer is None:
-            self._unknown[sid] = mark.at
-            if len(self._unknown) > DEAD:
-                self._unknown.popitem(last=False)
-        elif sid not in self._dead and answer.record.previous_until <= answer.now:
+            self._unknown.put(sid, True, mark.at)
+        elif self.dead(sid) is None and answer.record.previous_until <= answer.now:
             # A secret in its grace is for the store to judge, whose clock decides.
             self._put(sid, answer, mark.at)
         return True
 
     def _put(self, sid: str, loaded: Loaded, at: float) -> None:
         self._drop(sid)
-        data = sum(len(key) + len(text) for key, text in loaded.record.data.items())
-        held = Held(loaded, at, at + loaded.remaining, _RECORD + data)
+        held = Held(loaded, at, at + loaded.remaining, _size_of(loaded))
         self._room -= held.size
         while self._held and (len(self._held) >= self._most or self._room < 0):
             self._drop(next(iter(self._held)))
@@ -164,6 +156,7 @@ class Copy:
             self.changed(values["sid"])
         elif event.kind == "user":
             self.user_changed(values["id"], values["revision"])
+            self.ends.user(self.history.epoch, values["id"], values["ended_below"])
         elif event.kind == "all":
             self.all_changed(values["era"])
         elif event.kind == "keys":
@@ -212,16 +205,19 @@ class Copy:
         if era is not None:
             self.history = self.history._replace(era=max(era, self.history.era))
         else:
+            era = self.history.era + 1
             self.revocations.doubt()
+        if self.history.epoch:
+            self.ends.everybody(self.history.epoch, era)
         self.version += 1
 
     def superseded(self, sid: str) -> None:
         """A dead session, unknown or not, is remembered as replaced from now on."""
         self.changed(sid)
-        self._unknown.pop(sid, None)
-        if sid in self._dead:
-            ended, at = self._dead[sid]
-            self._dead[sid] = ended._replace(reason="replaced"), at
+        self._unknown.forget(sid)
+        ended = self.dead(sid)
+        if ended is not None:
+            self.ends.sessions.correct(sid, ended._replace(reason="replaced"))
 
     def reset(self, history: History | None = None) -> None:
         """Another history, or nobody knows which: forget who is alive and who was unknown; what is dead stays dead."""
@@ -260,9 +256,7 @@ class Copy:
 
     def _bury(self, ended: Ended) -> None:
         self._drop(ended.sid)
-        self._dead[ended.sid] = ended, self._clock()
-        if len(self._dead) > DEAD:
-            self._dead.popitem(last=False)
+        self.ends.sessions.put(ended.sid, ended, self._clock())
 
     def _drop(self, sid: str) -> None:
         held = self._held.pop(sid, None)
@@ -276,3 +270,18 @@ class Copy:
             theirs.discard(sid)
             if not theirs:
                 self._of_user.pop(str(user_id), None)
+
+
+def _size_of(loaded: Loaded) -> int:
+    """About as many bytes are taken by a session."""
+    data = sum(sys.getsizeof(key) + sys.getsizeof(text) for key, text in loaded.record.data.items())
+    return _RECORD + data + (_deep(loaded.user.claims) if loaded.user is not None and loaded.user.claims else 0)
+
+
+def _deep(value: Any) -> int:
+    size = sys.getsizeof(value)
+    if isinstance(value, dict):
+        size += sum(sys.getsizeof(key) + _deep(member) for key, member in value.items())
+    elif isinstance(value, (list, tuple)):
+        size += sum(map(_deep, value))
+    return size

@@ -19,11 +19,14 @@ import anyio
 from asgi_auth.clock import Clock
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.loops import PerLoop
-from asgi_auth.stores import Ended, Entry, Store
+from asgi_auth.model import Event
+from asgi_auth.stores import Entry, Store
+from asgi_auth.stores.feed import Deaf, is_after
 from asgi_auth.view.copy import Copy
+from asgi_auth.view.ends import end_again
 
 if TYPE_CHECKING:
-    from asgi_auth.stores.feed import Beat
+    from asgi_auth.stores.feed import Beat, Member
 
 log = logging.getLogger("asgi_auth")
 
@@ -33,13 +36,17 @@ BEATS = 4
 SLACK = 0.01
 """By which clocks of two machines may run apart, as a part of a lease."""
 
-PAGE = 5000
-"""Revocations read at a time."""
+PAGE = 1000
+"""Revocations read at a time; more would hold up the loop that takes them in."""
 
 _LEISURE = 1.0
 """Seconds, in the place of a lease where there is none: what is open must still hear of ends."""
 
 _LISTEN_AGAIN = 0.5
+_DEAF = 0.05
+"""Seconds between beats, where no message hurries them."""
+_DEAF_FOR = 30.0
+_RESETS = 3
 _AT_ONCE = 20
 
 
@@ -59,11 +66,14 @@ class Follower:
         self._feed = store.feed()
         self._followers = 0
         self._looks = False
-        self._failing = False
+        self._failing = self._deaf = False
         self._cursor: Entry | None = None
         self.lease_until = float("-inf")
         self._attached_at = float("inf")
-        self._repeat: list[Ended] = []
+        self._proved_at = float("-inf")
+        self._beats = 0
+        self._heard: dict[str, tuple[Event, int]] = {}
+        self._repeat: list[Event] = []
         self._beating = PerLoop(anyio.Lock)
         self._hurried = PerLoop(anyio.Event)
         if hasattr(os, "register_at_fork"):
@@ -114,12 +124,12 @@ class Follower:
         try:
             async with self._beating.get():
                 await self._beat()
-            self._failing = False
         except StoreUnavailable as error:
             if not self._failing:
                 log.info("the view is not kept current at present, so the store is asked: %s", error)
             self._failing = True
-        with anyio.move_on_after((self._staleness or _LEISURE) / BEATS):
+        pause = (self._staleness or _LEISURE) / BEATS
+        with anyio.move_on_after(min(pause, _DEAF) if self._deaf else pause):
             await hurried.wait()
             self._hurried.renew()
 
@@ -127,12 +137,25 @@ class Follower:
         while True:
             try:
                 entry = await self._feed.hurry()
+            except Deaf as error:
+                if not self._deaf:
+                    log.warning("%s, so it looks for news twenty times a second", error)
+                self._deaf = True
+                await anyio.sleep(_DEAF_FOR)
+                continue
             except StoreUnavailable:
                 await anyio.sleep(_LISTEN_AGAIN)
                 continue
+            self._deaf = False
             if entry is not None:
-                self._copy.apply(entry.event)
+                self._hear(entry)
             self._hurried.get().set()
+
+    def _hear(self, entry: Entry) -> None:
+        """A message: it counts at once, and a beat must bring the same."""
+        self._copy.apply(entry.event)
+        if self._cursor is not None and is_after(entry, self._cursor):
+            self._heard[entry.nonce] = entry.event, self._beats
 
     @asynccontextmanager
     async def settled(self) -> AsyncIterator[None]:
@@ -147,7 +170,7 @@ class Follower:
         if self._feed.instant:  # everybody looks before each answer
             yield
             return
-        longest = max([self._staleness, *(member.lease for member in await self._store.behind(None))]) * (1 + SLACK)
+        longest = self._longest(await self._store.behind(None))
         yield
         changed_at = self._clock()
         try:
@@ -155,16 +178,21 @@ class Follower:
         except StoreUnavailable:  # then nobody gets another lease either
             await self._sleep_until(changed_at + longest)
 
+    def _longest(self, members: list[Member]) -> float:
+        """Seconds for which somebody may answer from a copy that has not heard."""
+        return max([self._staleness, *(member.lease for member in members)]) * (1 + SLACK)
+
     async def _wait_for_others(self, changed_at: float, longest: float) -> None:
         mark = await self._store.newest()
         if self._followers:
             async with self._beating.get():
                 await self._beat()
+        first = late = await self._store.behind(mark)
+        longest = max(longest, self._longest(first))  # somebody may have come while the change was made
         # Who came to this history a moment ago may not see members that have a lease from the one before.
         if not self._followers or self._attached_at + longest > changed_at:
             await self._sleep_until(changed_at + longest)
             return
-        first = late = await self._store.behind(mark)
         while late and self._clock() < changed_at + longest:
             await anyio.sleep(min(0.005, longest / 50))
             late = await self._store.behind(mark)
@@ -177,30 +205,54 @@ class Follower:
 
     async def leave(self) -> None:
         """Answer no more from the copy, and close what the running event loop opened."""
-        if self._cursor is None:
+        if self._attached_at == float("inf"):  # nobody knows of this process
             return
-        self.lease_until, self._cursor = float("-inf"), None
+        self.lease_until, self._cursor, self._attached_at = float("-inf"), None, float("inf")
         with suppress(StoreUnavailable):
             await self._feed.leave()
 
     async def _beat(self) -> bool:
-        """One proof, with as many trips as it needs. False: more came than could be read in one go."""
-        for _ in range(3):
+        """One proof, with as many trips as it needs. False: one history came after the other."""
+        doubtful: list[Event] = []
+        if self._failing:  # what was heard last may be lost with the server that told it
+            doubtful = self._copy.ends.since(self._proved_at, self._copy.history.epoch)
+        for _ in range(_RESETS):
             if self._cursor is None:
                 await self._attach()
-            cursor = self._cursor
-            assert cursor is not None
-            sent_at = self._clock()
-            beat = await self._feed.beat(cursor, self._staleness)
-            if self._take(cursor, beat):
-                if self.is_followed and not self._feed.instant:  # else each answer is proved by itself
-                    self.lease_until = max(self.lease_until, sent_at + self._staleness)
+            if await self._catch_up():
+                self._repeat += doubtful
+                self._failing = False
                 if self._repeat:
                     await self._end_again()
-                if beat.entries and not self._feed.instant:
-                    await self._feed.beat(self._cursor or cursor, self._staleness)  # tells that they are applied
                 return True
         return False
+
+    async def _catch_up(self) -> bool:
+        """Read to the end. False: this is another history."""
+        news = False
+        while self._cursor is not None:
+            sent_at = self._clock()
+            self._beats += 1
+            number = self._beats
+            beat = await self._feed.beat(self._cursor, self._staleness)
+            whole = self._take(self._cursor, beat)
+            news = news or bool(beat.entries)
+            if whole:
+                self._proved(sent_at, number)
+                if news and not self._feed.instant:
+                    await self._feed.beat(self._cursor, self._staleness)  # tells that they are applied
+                return True
+        return False
+
+    def _proved(self, sent_at: float, number: int) -> None:
+        """All that was there at that moment is applied."""
+        self._proved_at = sent_at
+        if self.is_followed and not self._feed.instant:  # else each answer is proved by itself
+            self.lease_until = max(self.lease_until, sent_at + self._staleness)
+        for nonce, (event, heard_at) in list(self._heard.items()):
+            if heard_at < number:  # before this beat, and it is not there: the server has lost it
+                del self._heard[nonce]
+                self._repeat.append(event)
 
     def _take(self, cursor: Entry, beat: Beat) -> bool:
         if beat.entries is None:
@@ -210,27 +262,29 @@ class Follower:
         for entry in beat.entries:
             self._copy.apply(entry.event)  # killed first, then counted
             self._cursor = entry
+            self._heard.pop(entry.nonce, None)
         return not beat.more
 
     async def _attach(self) -> None:
         """Begin with this history: the cursor first, so that whatever is read then is no older than it."""
         self._copy.reset()
+        self._heard.clear()
         cursor = await self._store.newest()
-        self._copy.reset(await self._store.history())
+        history = await self._store.history()
+        self._copy.reset(history)
         self._attached_at = self._clock()
         after = ""
         while page := await self._store.revocations(after, PAGE):
             self._copy.revoked(page)
             after = f"{page[-1].kind}:{page[-1].key}"
-        self._repeat = self._copy.lately_dead()
+        self._repeat = self._copy.ends.since(float("-inf"), history.epoch)
         self._cursor = cursor
 
     async def _end_again(self) -> None:
         """A restart or a restore from old data may have brought back what was seen dead. Here it stays dead; for the
         others it is ended again, some with each beat."""
         for _ in range(min(_AT_ONCE, len(self._repeat))):
-            ended = self._repeat[-1]
-            await self._store.end(ended.sid, ended.reason)
+            await end_again(self._store, self._repeat[-1])
             self._repeat.pop()
 
     def _forked(self) -> None:

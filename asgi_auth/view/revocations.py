@@ -11,22 +11,22 @@ EXACT = 100_000
 """As many are kept as they are; those that come after them are packed."""
 
 MOST = 4_000_000
-"""With more than these, tokens are answered by the store."""
+"""As many are kept at most. What comes then is not kept, so the store is asked about all tokens until it is over."""
 
 DOUBT = 60.0
 """Seconds after which whatever this process changed has long come back by the feed."""
 
-_BUCKETS = 2**16
-_SWEPT_AT_ONCE = 2
-_PACKED = struct.Struct("<qI")
-_KEY = struct.Struct("<q")
+_BUCKETS = 2**15
+_PARTS = 4
+"""Of the shortest life; what is over is let go of after each."""
+_HASH = struct.Struct("<q")
 
 
 class Revocations:
     """Ended sessions, and the revision that a user's tokens must have, until the last token that they kill is over.
 
     A packed one is remembered by 64 bits of a keyed hash: what seems to be there may, once in 2^40 times, be another,
-    so that a hit means "ask", never "no".
+    so that a hit means "ask", never "no". Those that are over at about the same time lie together, and go together.
 
     Args:
         clock: steady.
@@ -36,30 +36,29 @@ class Revocations:
     def __init__(self, clock: Clock, *, shortest: float) -> None:
         self._clock = clock
         self._shortest = shortest
-        self._began = clock()
-        self._swept = self._began
+        self._part = shortest / _PARTS
+        self._sweep_at = clock() + self._part
         self._sids: dict[str, float] = {}
         self._floors: dict[str, tuple[int, float]] = {}
         self._doubted: dict[str, float] = {}
-        self._packed: list[bytearray] | None = None
+        self._packed: dict[int, dict[int, bytearray]] = {}
         self._packed_count = 0
-        self._turn = 0
+        self._lost_until: float | None = None
 
     def __len__(self) -> int:
         return len(self._sids) + len(self._floors) + self._packed_count
 
     def ended(self, sid: str, until: float = 0.0) -> None:
         """A session is over. `until`: when its last token is, on this clock."""
-        until = max(until, self._clock() + self._shortest)
+        until = self._at_least(until)
         if sid in self._sids or len(self._sids) < EXACT:
             self._sids[sid] = max(until, self._sids.get(sid, 0.0))
         else:
             self._pack(sid, until)
-        self._sweep()
 
     def raised(self, user_id: str, revision: int, until: float = 0.0) -> None:
         """A user's tokens of a lower revision are out of date."""
-        until = max(until, self._clock() + self._shortest)
+        until = self._at_least(until)
         known = self._floors.get(user_id)
         if known is not None:
             self._floors[user_id] = max(revision, known[0]), max(until, known[1])
@@ -67,7 +66,6 @@ class Revocations:
             self._floors[user_id] = revision, until
         else:
             self._pack(f"user:{user_id}", until)
-        self._sweep()
 
     def doubt(self, user_id: str = "") -> None:
         """A user's tokens, or everybody's, may be dead by a change of this process whose outcome the feed will tell."""
@@ -81,7 +79,9 @@ class Revocations:
             return True
         if self._doubted and self._is_doubted(user_id):
             return True
-        return self._packed is not None and self._may_be_packed(sid, user_id)
+        if self._packed and (self._is_packed(sid) or self._is_packed(f"user:{user_id}")):
+            return True
+        return self._lost_until is not None and self._clock() < self._lost_until
 
     def _is_doubted(self, user_id: str) -> bool:
         now = self._clock()
@@ -89,42 +89,34 @@ class Revocations:
         return user_id in self._doubted or "" in self._doubted
 
     def _pack(self, key: str, until: float) -> None:
-        if self._packed is None:
-            self._packed = [bytearray() for _ in range(_BUCKETS)]
+        if self._packed_count >= MOST:
+            self._lost_until = max(self._lost_until or until, until)
+            return
         number = hash(key)
-        bucket = self._packed[number % _BUCKETS]
-        if len(self) < MOST and _KEY.pack(number) not in bucket:
-            bucket += _PACKED.pack(number, self._seconds(until) + 1)
+        together = self._packed.setdefault(int(until // self._part) + 1, {})
+        bucket = together.setdefault(number % _BUCKETS, bytearray())
+        packed = _HASH.pack(number)
+        if packed not in bucket:
+            bucket += packed
             self._packed_count += 1
 
-    def _may_be_packed(self, sid: str, user_id: str) -> bool:
-        return len(self) >= MOST or self._is_packed(sid) or self._is_packed(f"user:{user_id}")
-
     def _is_packed(self, key: str) -> bool:
-        assert self._packed is not None
         number = hash(key)
-        bucket = self._packed[number % _BUCKETS]
+        packed, place = _HASH.pack(number), number % _BUCKETS
         # A match across the border of two entries is one hit too many, and only asks.
-        return bool(bucket) and _KEY.pack(number) in bucket
+        return any(place in together and packed in together[place] for together in self._packed.values())
 
-    def _seconds(self, at: float) -> int:
-        return max(0, int(at - self._began))
-
-    def _sweep(self) -> None:
-        """What is over goes: of what is packed a little each time, the rest once in a while."""
+    def _at_least(self, until: float) -> float:
+        """When something is over that was heard of now. What is over already goes."""
         now = self._clock()
-        if self._packed is not None:
-            for _ in range(_SWEPT_AT_ONCE):
-                self._sweep_bucket(self._packed, self._seconds(now))
-        if now - self._swept >= self._shortest / 2:
-            self._swept = now
-            self._sids = {sid: until for sid, until in self._sids.items() if until > now}
-            self._floors = {user: floor for user, floor in self._floors.items() if floor[1] > now}
+        if now >= self._sweep_at:
+            self._sweep(now)
+        return max(until, now + self._shortest)
 
-    def _sweep_bucket(self, packed: list[bytearray], now: int) -> None:
-        bucket = packed[self._turn]
-        self._turn = (self._turn + 1) % _BUCKETS
-        if bucket:
-            left = [entry for entry in _PACKED.iter_unpack(bucket) if entry[1] > now]
-            self._packed_count -= len(bucket) // _PACKED.size - len(left)
-            bucket[:] = b"".join(_PACKED.pack(*entry) for entry in left)
+    def _sweep(self, now: float) -> None:
+        self._sweep_at = now + self._part
+        self._sids = {sid: until for sid, until in self._sids.items() if until > now}
+        self._floors = {user: floor for user, floor in self._floors.items() if floor[1] > now}
+        for part in [part for part in self._packed if part * self._part <= now]:
+            buckets = self._packed.pop(part)
+            self._packed_count -= sum(map(len, buckets.values())) // _HASH.size

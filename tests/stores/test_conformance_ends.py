@@ -144,6 +144,34 @@ async def test_end_user_of_an_unknown_user_is_none(store):
     assert await store.end_user("alice", "revoked") is None
 
 
+async def test_an_end_of_a_user_that_the_store_lost_is_made_again_once(store):
+    await login(store, cookie("a"))
+    seen = (await store.user("alice")).ended_below + 5
+    assert await store.end_user("alice", "revoked", lost=seen) == (Ended(sid("a"), "alice", "revoked"),)
+    row = await store.user("alice")
+    assert (row.revision, row.ended_below) == (seen, seen)
+    await login(store, cookie("b"), revision=seen)
+    last = await store.newest()
+    assert await store.end_user("alice", "revoked", lost=seen) == ()
+    assert await store.end_user("alice", "revoked", lost=seen - 1) == ()
+    assert await alive(store, "b")
+    assert await store.newest() == last
+
+
+async def test_an_end_of_everybody_that_the_store_lost_is_made_again_once(store):
+    await login(store, cookie("a"))
+    await store.end_all("revoked", lost=3)
+    assert (await store.history()).era == 3
+    assert await end_of(store, "a") == "revoked"
+    await login(store, cookie("b"))
+    last = await store.newest()
+    assert last.event.values == {"era": 3}
+    await store.end_all("revoked", lost=3)
+    await store.end_all("revoked", lost=2)
+    assert await alive(store, "b")
+    assert await store.newest() == last
+
+
 async def test_end_all_ends_everybody_and_visitors_too(store):
     await login(store, cookie("a"))
     await login(store, bearer("b", "bob"))

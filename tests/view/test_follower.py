@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 from clocks import Clock
 from redis_helpers import TAG, opened
-from store_helpers import sid
+from store_helpers import cookie, login, sid
 from view_helpers import LEASE, Stage, following, here, hold, hurry, is_current, is_warm, kind_of, until
 
 import asgi_auth.stores.memory
@@ -127,6 +128,19 @@ async def test_a_full_page_is_applied_and_proves_nothing_yet(view, feed, redis_s
         assert await here(view, redis_stage, sid("c")) == "dead"
 
 
+async def test_a_full_feed_is_caught_up_with_at_once(view, feed, redis_stage, clock, sessions, monkeypatch):
+    """However many pages it takes, and without the pause between two beats."""
+    for module in (feeds, asgi_auth.stores.redis_feed):
+        monkeypatch.setattr(module, "PAGE", 3)
+    async with following(view):
+        for number in range(30):
+            await redis_stage.end_all("revoked", lost=number + 1)
+        clock.advance(10)
+        await feed.pulse()
+        assert view.follower.lease_until == clock.now + LEASE
+        assert view._copy.history.era == 30
+
+
 async def test_a_cursor_is_published_only_after_it_is_applied(view, feed, redis_store, sessions):
     async with following(view):
         await hold(view, sid("a"))
@@ -226,6 +240,32 @@ async def test_with_nothing_held_back_a_revocation_is_heard_by_message_and_witho
     await store.aclose()
 
 
+@pytest.mark.parametrize("more", ["", " +subscribe"])  # a command less, a channel less
+async def test_who_may_not_listen_says_so_once_and_looks_more_often(serve, anyio_backend, caplog, more):
+    server = serve()
+    rights = "+@read +@write +@scripting +@connection +time +publish +info" + more
+    with opened(server.url) as control:
+        control.execute_command(
+            "ACL", "SETUSER", "app", "on", ">word", "~asgi-auth:*", "resetchannels", *rights.split()
+        )
+    store = RedisStore(server.url.replace("://", "://app:word@"), timeout=10)
+    await store.open()
+    stage = Stage(store)
+    view = View(stage, staleness=60.0)
+    stage.own_feed.listens = True
+    await login(store, cookie("a"))
+    async with following(view):
+        await until(lambda: view.follower._deaf)
+        await hold(view, sid("a"))
+        other = RedisStore(server.url, timeout=10)
+        await other.end(sid("a"), "revoked")
+        await other.aclose()
+        await until(lambda: view._copy.dead(sid("a")))  # a beat in fifteen seconds would be too late for this
+    await store.aclose()
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    assert "may not listen" in caplog.text
+
+
 # Who follows
 
 
@@ -234,6 +274,17 @@ async def test_who_leaves_is_no_member_any_more(view, redis_store):
         assert len(await redis_store.behind(None)) == 1
     assert await redis_store.behind(None) == []
     await view.follower.leave()  # again, and without anything to leave
+
+
+async def test_who_leaves_hangs_up_though_the_server_is_gone(serve, anyio_backend):
+    server = serve()
+    store = RedisStore(server.url, timeout=10)
+    view = View(Stage(store), staleness=LEASE)
+    async with following(view):
+        server.kill()
+    feeds_of_this_loop = store._client._feed_links.get()
+    assert feeds_of_this_loop is None
+    await store.aclose()
 
 
 async def test_the_last_of_several_runs_takes_the_lease_with_it(view):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-import pytest
 from redis_helpers import TAG, opened
 from store_helpers import bearer, cookie, login, sid
 from view_helpers import following, here, hold, is_current, kind_of, stamp_of, until
@@ -174,7 +173,6 @@ async def test_who_comes_back_with_old_data_is_ended_again(view, feed, redis_sto
         assert isinstance(await redis_store.load(sid("b")), Loaded)
 
 
-@pytest.mark.xfail(strict=True, reason="the cursor's entry is still there, so nothing seems to be lost")
 async def test_who_was_ended_by_a_message_is_ended_again_if_its_entry_was_lost(
     view, feed, redis_store, redis_stage, redis_url, sessions
 ):
@@ -196,7 +194,6 @@ async def test_who_was_ended_by_a_message_is_ended_again_if_its_entry_was_lost(
         assert isinstance(await redis_store.load(sid("a")), Ended)
 
 
-@pytest.mark.xfail(strict=True, reason="without a cursor nothing is said and nothing closed")
 async def test_who_leaves_while_it_begins_anew_is_no_member_any_more(
     view, feed, redis_store, redis_stage, redis_url, sessions
 ):

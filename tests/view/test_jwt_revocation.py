@@ -152,7 +152,6 @@ async def test_a_server_that_was_never_there_keeps_no_token_out(redis_url, unche
     assert unchecked() == (3 if revocation == "available" else 0)
 
 
-@pytest.mark.xfail(strict=True, reason="the middleware raises: the log is asked of parts that are not open")
 @pytest.mark.parametrize("revocation", ["available", "off"])
 async def test_a_server_that_was_never_there_lets_no_forged_token_in(redis_url, revocation):
     maker, house = never_there(redis_url, jwt_revocation=revocation)

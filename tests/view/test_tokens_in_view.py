@@ -198,7 +198,6 @@ async def test_a_hit_is_known_however_old_the_copy_is(view, store, stage, clock,
     assert (view.hits(one), view.hits(other)) == (True, False)
 
 
-@pytest.mark.xfail(strict=True, reason="the era is not looked at")
 async def test_the_end_of_everybody_is_known_however_old_the_copy_is(view, store, stage, clock):
     one, other = await tokens(store, "a", "b")
     await no_longer_followed(view, stage, clock, lambda: store.end_all("revoked"))
@@ -259,7 +258,6 @@ async def test_a_flush_begins_another_epoch_and_tokens_of_before_are_asked_about
         assert isinstance(await view.session(sid("a")), Ended | None)
 
 
-@pytest.mark.xfail(strict=True, reason="single sessions alone are ended again")
 @pytest.mark.parametrize("kind", ["end_user", "end_all"])
 async def test_who_was_seen_to_end_does_not_come_back_with_old_data(redis_store, redis_stage, redis_url, kind):
     """A restore from before a change that another process had made, and this one had heard of: it is made again."""

@@ -360,7 +360,6 @@ async def test_a_dead_session_may_be_asked_about_again(store, stage):
         assert (await view.session(sid("b"))).reason == "replaced"
 
 
-@pytest.mark.xfail(strict=True, reason="its tokens stand here until the feed tells")
 async def test_a_refresh_token_used_twice_is_known_here_at_once(redis_store, redis_stage):
     await login(redis_store, bearer("t"))
     view = make(redis_stage)

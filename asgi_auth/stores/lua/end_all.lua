@@ -1,5 +1,11 @@
 #!lua flags=allow-oom
--- ARGV: reason. No loop: a session knows its era. In a cluster once for each partition.
-local n = redis.call('HINCRBY', P .. 'era', 'n', 1)
-redis.call('HSET', P .. 'era', 'reason', ARGV[4], 'at', text(NOW))
+-- ARGV: reason, the era that it should have been ('' none). No loop: a session knows its era. In a cluster once for each
+-- partition.
+local n = tonumber(redis.call('HGET', P .. 'era', 'n') or 0)
+local lost = tonumber(ARGV[5])
+if lost and n >= lost then
+  return
+end
+n = lost or n + 1
+redis.call('HSET', P .. 'era', 'n', n, 'reason', ARGV[4], 'at', text(NOW))
 emit('all', 'era', n)
