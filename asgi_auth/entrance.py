@@ -267,8 +267,8 @@ def _remember(context: Context) -> None:
 
 
 async def touch(context: Context, *, since_entry: float = 0.0) -> None:
-    """Write that a person is there, unless it was written a little while ago. A store that cannot take it down (full,
-    locked) keeps nobody out whom it has just recognised.
+    """Write that a person is there; if that was written a little while ago, later. A store that cannot take it down
+    (full, locked) keeps nobody out whom it has just recognised.
 
     Args:
         since_entry: seconds since the session was loaded.
@@ -276,13 +276,17 @@ async def touch(context: Context, *, since_entry: float = 0.0) -> None:
     who = context.visiting if context.identity is None else context.identity
     if who is None or who.record is None:
         return
-    record, now = who.record, who.now + since_entry
-    if now - max(record.seen_at, context.touched_at) >= record.touch_interval:
-        context.touched_at = now
-        try:
-            await context.auth.parts.store.touch([record.sid])
-        except StoreUnavailable as error:
-            log.warning("activity was not written, so a session may end too early: %s", error)
+    record, now, parts = who.record, who.now + since_entry, context.auth.parts
+    due = max(record.seen_at, context.touched_at) + record.touch_interval - now
+    if due > 0:
+        parts.activity.note(record.sid, due)
+        return
+    context.touched_at = now
+    parts.activity.written(record.sid)
+    try:
+        await parts.store.touch([record.sid])
+    except StoreUnavailable as error:
+        log.warning("activity was not written, so a session may end too early: %s", error)
 
 
 def lost_on_the_way_back(context: Context) -> bool:

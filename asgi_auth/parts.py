@@ -15,6 +15,7 @@ from asgi_auth.clock import Clock
 from asgi_auth.directory import Directory, StoreDirectory, load_directory
 from asgi_auth.live import Lives
 from asgi_auth.passwords import PasswordHasher, read_blocklist
+from asgi_auth.sessions.activity import Activity
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
 from asgi_auth.settings import Settings
@@ -41,6 +42,7 @@ class Foundation:
     store_name: str
     view: View
     lives: Lives
+    activity: Activity
     directory: Directory
     users: Users
     throttle: LoginThrottle
@@ -110,6 +112,7 @@ def found(
         store_name=store_name,
         view=view,
         lives=Lives(view),
+        activity=Activity(store, view.clock, idle=min(settings.session_idle, settings.anonymous_idle)),
         directory=directory,
         users=users,
         throttle=LoginThrottle(store, rate=settings.login_rate),

@@ -135,6 +135,7 @@ class Runtime:
             async with anyio.create_task_group() as group:
                 group.start_soon(parts.view.follower.run)
                 group.start_soon(parts.lives.run)
+                group.start_soon(parts.activity.run)
         finally:
             self.followers -= 1
 

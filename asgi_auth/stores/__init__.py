@@ -302,8 +302,9 @@ class Store(Protocol):
         and values together would exceed `max_size` UTF-8 bytes and are more than before. E: `changed`."""
         ...
 
-    async def touch(self, sids: Collection[str]) -> None:
-        """Somebody is there: moves `seen_at` and the idle end of those that live."""
+    async def touch(self, sids: Collection[str] | Mapping[str, float]) -> None:
+        """Somebody is there: moves `seen_at` and the idle end of those that live. A mapping says how many seconds ago
+        each was used; nothing moves back."""
 
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
         """Give a living session a new secret if `presented` is its current one. The old one is good for `grace` seconds

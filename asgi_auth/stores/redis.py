@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal, cast
 
 from asgi_auth.clock import Clock
@@ -168,8 +169,9 @@ class RedisStore:
         reply = await self._run("write_data", sid, max_size, len(deleted), *deleted, *written, change=True)
         return cast('int | Literal["gone", "too_large"]', reply)
 
-    async def touch(self, sids: Collection[str]) -> None:
-        await self._run("touch", *sids, change=False)
+    async def touch(self, sids: Collection[str] | Mapping[str, float]) -> None:
+        used = sids if isinstance(sids, Mapping) else dict.fromkeys(sids, 0.0)
+        await self._run("touch", *chain.from_iterable(used.items()), change=False)
 
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
         return bool(await self._run("rotate", *presented, digest, grace, change=True))

@@ -177,11 +177,12 @@ def write_data(
     return written.data_version
 
 
-def touch(rows: Rows, sids: Collection[str]) -> None:
+def touch(rows: Rows, sids: Collection[str] | Mapping[str, float]) -> None:
     for sid in sids:
+        at = rows.now - (sids[sid] if isinstance(sids, Mapping) else 0.0)
         record = _living(rows, sid)
-        if record is not None:
-            rows.put_session(rules.seen(record, record.idle, rows.now), data=False)
+        if record is not None and at >= record.seen_at:
+            rows.put_session(rules.seen(record, record.idle, at), data=False)
 
 
 def rotate(rows: Rows, presented: Presented, digest: str, *, grace: float) -> bool:

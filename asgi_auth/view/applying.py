@@ -56,7 +56,7 @@ class _Applying:
         finally:
             self._copy.changed(sid)
 
-    async def touch(self, sids: Collection[str]) -> None:
+    async def touch(self, sids: Collection[str] | Mapping[str, float]) -> None:
         try:
             await self._store.touch(sids)
         finally:

@@ -194,6 +194,28 @@ async def test_a_touch_moves_the_idle_end(store, clock):
     assert record.expires_at == near(record.created_at + LIFETIME)
 
 
+async def test_an_earlier_use_that_is_told_late_counts_from_then(store, clock):
+    await login(store, cookie("s"))
+    await login(store, cookie("t"))
+    clock.advance(IDLE - 1)
+    await store.touch({sid("s"): 10.0, sid("t"): 0.0, sid("unknown"): 5.0})
+    for name, ago in (("s", 10), ("t", 0)):
+        record = await record_of(store, name)
+        assert record.seen_at == near(clock.now - ago)
+        assert record.idle_expires_at == near(clock.now - ago + IDLE)
+
+
+async def test_a_touch_moves_nothing_back(store, clock):
+    await login(store, cookie("s"))
+    clock.advance(20)
+    await store.touch([sid("s")])
+    clock.advance(5)
+    await store.touch({sid("s"): 10.0})
+    record = await record_of(store, "s")
+    assert record.seen_at == near(clock.now - 5)
+    assert record.idle_expires_at == near(clock.now - 5 + IDLE)
+
+
 async def test_a_touch_changes_no_data(store):
     await login(store, cookie("s", data={"a": "1"}))
     version = await store.write_data(sid("s"), {"a": "2"}, (), max_size=BIG)

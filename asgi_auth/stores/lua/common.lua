@@ -181,8 +181,8 @@ local function superseded(sid, gone)
 end
 
 -- A living session's new idle end: in the record, in the index, in the TTLs.
-local function move(sid, r, idle)
-  local ends = math.min(NOW + idle, tonumber(r.expires_at))
+local function move(sid, r, idle_end)
+  local ends = math.min(idle_end, tonumber(r.expires_at))
   local key = P .. 's:' .. sid
   redis.call('HSET', key, 'idle_expires_at', text(ends))
   lives_until(key, ends)

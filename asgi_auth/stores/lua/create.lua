@@ -95,7 +95,7 @@ if new.generation then
   redis.call('HSET', key, 'made_at', now)
 end
 local made = hash(key)
-move(sid, made, tonumber(made.idle))
+move(sid, made, NOW + tonumber(made.idle))
 if new.generation then
   token_made(sid, made, tonumber(new.tokens_until))
 end

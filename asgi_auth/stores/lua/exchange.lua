@@ -24,7 +24,7 @@ if generation == current and digest ~= '' and digest == r.token_digest then
   redis.call('HDEL', key, 'confirmed_at')
   redis.call('HSET', key, 'generation', current + 1, 'token_digest', next_digest, 'previous_token_digest', digest,
     'nonce', nonce, 'asked', scope, 'made_at', text(NOW), 'seen_at', text(NOW))
-  move(sid, r, idle)
+  move(sid, r, NOW + idle)
   return done('made', nonce)
 end
 

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- ARGV: sids. Those that live were seen now; none is brought back. Nothing grows by it, so a full server does it too.
-for i = 4, #ARGV do
-  local r = alive(ARGV[i])
-  if r then
-    redis.call('HSET', P .. 's:' .. ARGV[i], 'seen_at', text(NOW))
-    move(ARGV[i], r, tonumber(r.idle))
+-- ARGV: a sid, how many seconds ago it was seen, and so on. None is brought back, and nothing moves back. Nothing grows
+-- by it, so a full server does it too.
+for i = 4, #ARGV, 2 do
+  local r, at = alive(ARGV[i]), NOW - tonumber(ARGV[i + 1])
+  if r and at >= (tonumber(r.seen_at) or 0) then
+    redis.call('HSET', P .. 's:' .. ARGV[i], 'seen_at', text(at))
+    move(ARGV[i], r, at + tonumber(r.idle))
   end
 end
