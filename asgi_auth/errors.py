@@ -21,6 +21,10 @@ class StoreUnavailable(AuthError):
     """The store gave no answer in time. Whether a change stands is not known; every verb can be repeated."""
 
 
+class Deaf(StoreUnavailable):
+    """No message of the store will be heard: this process may not listen, or nobody tells anything."""
+
+
 class NoSessionData(AuthError):
     """Session data was written where none can be kept; the text says why (a bearer token, another origin, …)."""
 

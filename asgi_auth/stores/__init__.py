@@ -219,6 +219,14 @@ class Entry(NamedTuple):
     nonce: str
     event: Event
 
+    def is_after(self, other: Entry) -> bool:
+        """Whether this one came later, if both are of one history."""
+        return _order(self.id) > _order(other.id)
+
+
+def _order(entry_id: str) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split("-")))
+
 
 class Revocation(NamedTuple):
     """What kills tokens that can still live. `kind` `sid`: `key` is the session, `value` 0. `kind` `user`: `key` is the

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from asgi_auth.errors import StoreUnavailable
 from asgi_auth.stores import Entry
 
 PAGE = 1000
@@ -53,10 +52,6 @@ class Member(NamedTuple):
     name: str
     lease: float
     value: str
-
-
-class Deaf(StoreUnavailable):
-    """No message will be heard: this process may not listen, or nobody tells anything."""
 
 
 class Feed(Protocol):
@@ -102,12 +97,3 @@ class Feed(Protocol):
             StoreUnavailable: it could not be said; everything is closed.
         """
         ...
-
-
-def is_after(entry: Entry, other: Entry) -> bool:
-    """Whether an entry came later, if both are of one history."""
-    return _order(entry.id) > _order(other.id)
-
-
-def _order(entry_id: str) -> tuple[int, ...]:
-    return tuple(map(int, entry_id.split("-")))

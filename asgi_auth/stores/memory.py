@@ -14,9 +14,10 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from asgi_auth.clock import Clock
+from asgi_auth.errors import Deaf
 from asgi_auth.model import Event, Reason, Record, UserRow
 from asgi_auth.stores import FEED_LENGTH, Entry, Revocation, rules
-from asgi_auth.stores.feed import NOTHING, PAGE, Beat, Deaf
+from asgi_auth.stores.feed import NOTHING, PAGE, Beat
 from asgi_auth.stores.local import LocalStore
 from asgi_auth.stores.rows import Rows
 from asgi_auth.stores.rules import Counter, Tombstone, Turn

@@ -26,8 +26,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from asgi_auth.audit import Audit, Kind
-from asgi_auth.errors import ConfigurationError, StoreUnavailable
-from asgi_auth.stores.feed import Deaf
+from asgi_auth.errors import ConfigurationError, Deaf, StoreUnavailable
 from asgi_auth.stores.redis_links import Link, open_link
 
 MAX_CONNECTIONS = 50

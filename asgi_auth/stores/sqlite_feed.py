@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asgi_auth.errors import StoreUnavailable
+from asgi_auth.errors import Deaf, StoreUnavailable
 from asgi_auth.model import Event
 from asgi_auth.stores import Entry
 from asgi_auth.stores import sqlite_schema as schema
-from asgi_auth.stores.feed import NOTHING, PAGE, Beat, Deaf
+from asgi_auth.stores.feed import NOTHING, PAGE, Beat
 
 _LOOK_AGAIN = 0.01
 """Seconds after which it is seen that another file lies at the path."""

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from asgi_auth.clock import Clock
-from asgi_auth.errors import StoreUnavailable
+from asgi_auth.errors import Deaf, StoreUnavailable
 from asgi_auth.loops import PerLoop
 from asgi_auth.model import Event
 from asgi_auth.stores import Entry, Store
-from asgi_auth.stores.feed import Deaf, is_after
 from asgi_auth.view.copy import Copy
 from asgi_auth.view.ends import end_again
 
@@ -154,7 +153,7 @@ class Follower:
     def _hear(self, entry: Entry) -> None:
         """A message: it counts at once, and a beat must bring the same."""
         self._copy.apply(entry.event)
-        if self._cursor is not None and is_after(entry, self._cursor):
+        if self._cursor is not None and entry.is_after(self._cursor):
             self._heard[entry.nonce] = entry.event, self._beats
 
     @asynccontextmanager
