@@ -128,6 +128,8 @@ class Copy:
             return False
         if isinstance(answer, Ended):
             self._bury(answer)
+            self.revocations.ended(sid)  # nor do its tokens come back, if the store should lose this end
+            self.version += 1
         elif answer is None:
             self._unknown.put(sid, True, mark.at)
         elif self.dead(sid) is None and answer.record.previous_until <= answer.now:

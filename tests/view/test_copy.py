@@ -265,3 +265,10 @@ def test_those_seen_dead_within_the_hour_are_told_in_order(clock, copy):
     copy.ended(Ended(sid("b"), "bob", "revoked"))
     clock.advance(601)
     assert [event.values["sid"] for event in copy.ends.since(float("-inf"), "")] == [sid("a"), sid("b")]
+
+
+def test_tokens_of_a_session_that_a_load_found_dead_are_dead_too(clock, copy):
+    version = copy.version
+    assert copy.admit(sid("a"), copy.mark(), Ended(sid("a"), "alice", "revoked"))
+    assert copy.version > version
+    assert copy.revocations.hits(sid("a"), "alice", 1)
