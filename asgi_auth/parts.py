@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from asgi_auth.tokens.keys import load_keys
 from asgi_auth.tokens.refresh import RefreshCodec
 from asgi_auth.users import Users
 from asgi_auth.view import View
+
+_log = logging.getLogger("asgi_auth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +136,16 @@ async def complete(base: Foundation) -> Parts:
     """
     settings, store, clock = base.settings, base.store, base.clock
     await store.open()
-    ring = await store.once("ring", _ring_id(settings, store))
-    signing = settings.secrets or ((await store.once("secret", secrets.token_urlsafe(32))).encode("ascii"),)
+    ring, signing = await _shared(settings, store, _ring_id(settings, store), secrets.token_urlsafe(32))
+
+    secret = "" if settings.secrets else signing[0].decode("ascii")
+
+    async def begun() -> None:
+        """A store that was emptied gets what this process signs with, so that those that start later know it."""
+        if await _shared(settings, store, ring, secret) != (ring, signing):
+            _log.error("the store was emptied, and another process has made a new key ring: restart this one")
+
+    base.view.follower.begun = begun
     if "jwt" in settings.backends:
         await base.keys.open()
     codec = CookieCodec(ring, signing, salt="asgi-auth session")
@@ -169,6 +180,12 @@ async def complete(base: Foundation) -> Parts:
             epoch=base.view.epoch,
         ),
     )
+
+
+async def _shared(settings: Settings, store: Store, ring: str, secret: str) -> tuple[str, tuple[bytes, ...]]:
+    """The id of the key ring and the secrets that sign cookies; those given, if there are none yet."""
+    ring = await store.once("ring", ring)
+    return ring, settings.secrets or ((await store.once("secret", secret)).encode("ascii"),)
 
 
 def _store_name(settings: Settings) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -55,6 +55,9 @@ class Follower:
     Args:
         staleness: seconds for which the copy may be believed without a new proof; 0: never.
         clock: steady.
+
+    Attributes:
+        begun: done with each history before anything is believed of it.
     """
 
     def __init__(self, store: Store, copy: Copy, *, staleness: float, clock: Clock) -> None:
@@ -73,6 +76,7 @@ class Follower:
         self._beats = 0
         self._heard: dict[str, tuple[Event, int]] = {}
         self._repeat: list[Event] = []
+        self.begun: Callable[[], Awaitable[None]] = _nothing
         self._beating = PerLoop(anyio.Lock)
         self._hurried = PerLoop(anyio.Event)
         if hasattr(os, "register_at_fork"):
@@ -271,6 +275,7 @@ class Follower:
         cursor = await self._store.newest()
         history = await self._store.history()
         self._copy.reset(history)
+        await self.begun()
         self._attached_at = self._clock()
         after = ""
         while page := await self._store.revocations(after, PAGE):
@@ -291,6 +296,10 @@ class Follower:
         self.lease_until, self._cursor, self._attached_at = float("-inf"), None, float("inf")
         self._copy.reset()
         self._feed = self._store.feed()
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:

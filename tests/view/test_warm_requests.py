@@ -364,3 +364,19 @@ async def test_two_browsers_are_not_taken_for_each_other(house):
         await first.get("/logout")
         assert (await first.get("/")).json() == {"user": ""}
         assert (await second.get("/")).json() == {"user": "bob"}
+
+
+async def test_after_a_flush_those_that_start_later_know_the_cookies_of_those_that_ran(redis_url, anyio_backend):
+    async with House(redis_url).open() as house:
+        with opened(redis_url) as control:
+            control.flushall()
+        hurry(house.view)
+        epoch = house.view._copy.history.epoch
+        await until(lambda: is_current(house.view) and house.view._copy.history.epoch != epoch)
+        async with House(redis_url).open() as newcomer:
+            await add_users(newcomer.auth)
+            assert await newcomer.user(await house.cookie()) == "alice"
+            assert await house.user(await newcomer.cookie()) == "alice"
+            bearer = await newcomer.bearer()
+            assert await house.user(bearer) == "alice"
+            assert await newcomer.user(await house.bearer()) == "alice"
