@@ -120,8 +120,10 @@ class View:
         if now >= self.follower.lease_until and not self.follower.is_current(now):
             return False
         sid, user_id, revision, epoch, era = stamp
-        history, hits = self._copy.history, self._copy.revocations.hits
-        return epoch == history.epoch and era == history.era and not hits(sid, user_id, revision)
+        copy = self._copy
+        if (epoch, era) != copy.history[:2] or copy.unknown(sid):
+            return False
+        return not copy.revocations.hits(sid, user_id, revision)
 
     def hits(self, stamp: Stamp) -> bool:
         """Whether something that is known here, however old, kills this token."""

@@ -131,7 +131,9 @@ class Copy:
             self.revocations.ended(sid)  # nor do its tokens come back, if the store should lose this end
             self.version += 1
         elif answer is None:
+            self._drop(sid)  # what is held is of a history that is over
             self._unknown.put(sid, True, mark.at)
+            self.version += 1
         elif self.dead(sid) is None and answer.record.previous_until <= answer.now:
             # A secret in its grace is for the store to judge, whose clock decides.
             self._put(sid, answer, mark.at)

@@ -272,3 +272,11 @@ def test_tokens_of_a_session_that_a_load_found_dead_are_dead_too(clock, copy):
     assert copy.admit(sid("a"), copy.mark(), Ended(sid("a"), "alice", "revoked"))
     assert copy.version > version
     assert copy.revocations.hits(sid("a"), "alice", 1)
+
+
+def test_a_session_that_a_load_no_longer_finds_is_held_no_more(clock, copy):
+    admit(copy, clock, "a")
+    version = copy.version
+    assert copy.admit(sid("a"), copy.mark(), None)
+    assert held(copy, "a") == []
+    assert copy.version > version

@@ -214,6 +214,15 @@ async def no_longer_followed(view, stage, clock, change):
     clock.advance(TOKEN - 1)
 
 
+async def test_a_token_whose_session_is_unknown_to_the_store_does_not_stand(view, store, clock):
+    (token,) = await tokens(store, "a")
+    async with following(view):
+        assert stands(view, token) == [True]
+        assert view._copy.admit(token.sid, view._copy.mark(), None)
+        assert stands(view, token) == [False]
+        assert (await view.token(token)).state == "revoked"
+
+
 async def test_a_confirmed_generation_is_told_once(view, store, stage):
     (token,) = await tokens(store, "a")
     async with following(view):
