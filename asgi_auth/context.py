@@ -29,6 +29,7 @@ from asgi_auth.sessions.seen import seen_text
 from asgi_auth.stores import Loaded, NewSession, Presented, new_sid
 
 if TYPE_CHECKING:
+    from asgi_auth.backends.session import Recognised
     from asgi_auth.sessions.cookies import Pair
 
 KEY = "asgi_auth"
@@ -61,8 +62,8 @@ class Context(SessionData):
     """Whether the application's answer needs nothing of us, as far as the data has nothing to say."""
     reason = ""
     presented: Presented | None = None
-    unproved: tuple[bytes, bytes, bytes, object] | None = None
-    """The name and text of a cookie that may be known, the text of `<cookie>-seen`, and where they are ours."""
+    unproved: tuple[Recognised, bytes] | None = None
+    """What was found out of its cookie before but may be so no more, and the text of `<cookie>-seen`."""
     credential: bytes | None = None
     """The text of the session's cookie, if it was recognised."""
     visitor: Presented | None = None
@@ -247,7 +248,7 @@ class Context(SessionData):
         self.identity = identity
         self.presented = presented
         if identity.record is not None:
-            self._stored = identity.record.data
+            self.stored = identity.record.data
 
     def log_in(self, identity: Identity, cookie: bytes, presented: Presented, *, keep_data: bool) -> None:
         """Somebody has just logged in by cookie: the answer carries it, the request goes on as theirs."""

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asgi_auth import audit
 from asgi_auth.context import Context
@@ -25,7 +25,7 @@ from asgi_auth.stores import Loaded
 
 log = logging.getLogger("asgi_auth")
 
-PLACES = frozenset((b"host", b"origin", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"))
+_PLACES = frozenset((b"host", b"origin", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"))
 
 TOKENS_CARRY_NO_DATA = "a bearer token carries no session data"
 
@@ -257,13 +257,11 @@ def _remember(context: Context) -> None:
     seconds = record.seen_at + record.touch_interval - identity.now
     if identity.row is not None:
         seconds = min(seconds, parts.users.refreshed_for(identity.row, identity.now))
-    name, place = context.pair.session_name, None
-    if parts.settings.url is None:
-        found = [(name, value) for name, value in context.scope["headers"] if name in PLACES]
-        place = place_of(context.scope.get("scheme"), dict(found))
-        if place is None or len(dict(found)) != len(found):
-            return
-    parts.session_backend.remember(credential, identity, presented, seconds=seconds, name=name, place=place)
+    place = None
+    if parts.settings.url is None and (place := place_of(context.scope)) is None:
+        return
+    cookie = context.pair.session_name + b"=" + credential
+    parts.session_backend.remember(cookie, identity, presented, seconds=seconds, place=place)
 
 
 async def touch(context: Context, *, since_entry: float = 0.0) -> None:
@@ -309,9 +307,12 @@ def is_passive(context: Context, path: str) -> bool:
     return rules is not None and rules.match(path) is not None
 
 
-def place_of(scheme: object, found: Mapping[bytes, bytes]) -> tuple[object, ...] | None:
-    """What the names of our cookies depend on, where no `URL` is set: scheme and host. None: on more than that.
-    `found`: the headers of `PLACES`, none of which came twice."""
-    if b"origin" in found or b"forwarded" in found or b"x-forwarded-host" in found or b"x-forwarded-proto" in found:
-        return None
-    return scheme, found.get(b"host")
+def place_of(scope: Mapping[str, Any]) -> tuple[object, ...] | None:
+    """What the names of our cookies depend on, where no `URL` is set: scheme and host. None: on more than that."""
+    host = None
+    for name, value in scope["headers"]:
+        if name in _PLACES:
+            if name != b"host" or host is not None:
+                return None
+            host = value
+    return scope.get("scheme"), host

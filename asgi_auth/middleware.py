@@ -34,6 +34,7 @@ from asgi_auth.sockets import Socket
 log = logging.getLogger("asgi_auth")
 
 _WELL_KNOWN = "/.well-known/"
+_OURS = ("user", "auth")
 
 Refused = (CredentialError, StoreUnavailable, ConfigurationError)
 
@@ -65,6 +66,7 @@ class AuthMiddleware:
         self._endpoints = Endpoints(self.auth.settings) if self.auth.problem is None else None
         self._warned: set[str] = set()
         self._shortcut: Shortcut | None = None
+        """Once the store has answered, unless every request has to be looked at closely."""
         self._mark = ""
         """In every path of ours that is not well-known."""
         self._is_special = self._notes_losses = False
@@ -75,7 +77,10 @@ class AuthMiddleware:
             self._notes_losses = settings.session_samesite == "strict"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or KEY in scope:
+        # Most requests are nobody's or a known somebody's, and what they cost is what an application pays for us: until
+        # the application is called each line counts. (What is an attribute is called by a local name, since CPython
+        # 3.11 is slow with those.)
+        if scope["type"] != "http" or "user" in scope or "auth" in scope:
             await self._other(scope, receive, send)
             return
         exchange = Exchange(self.auth, scope, send)
@@ -83,9 +88,24 @@ class AuthMiddleware:
         if (self._mark in path or _WELL_KNOWN in path) and (endpoint := self._endpoint(scope)) is not None:
             await self._answer(endpoint, exchange, receive)
             return
-        shortcut = self._shortcut or self._find_shortcut()
+        shortcut = self._shortcut
+        cookie = token = None
+        for name, value in scope["headers"]:
+            if name < b"d":  # which most are not
+                if name == b"cookie":
+                    if cookie is not None:
+                        shortcut = None
+                    cookie = value
+                elif name == b"authorization":
+                    if token is not None:
+                        shortcut = None
+                    token = value
         try:
-            if shortcut is None or not (shortcut.take(exchange) or await shortcut.ask(exchange)):
+            if shortcut is None:
+                await self._enter(exchange)
+            elif cookie is None and token is None:
+                pass
+            elif not (shortcut.take(exchange, cookie, token) or await shortcut.ask(exchange)):
                 await self._enter(exchange)
             if self._is_special:
                 exchange.refusals = self._refusals
@@ -93,21 +113,19 @@ class AuthMiddleware:
         except Refused as error:
             await exchange.turn_away(error)
             return
-        if "user" in scope or "auth" in scope:  # what others put there further out is not overwritten for them
-            scope = exchange.scope = dict(scope)
         identity = exchange.identity
         user = ANONYMOUS if identity is None else identity.user
         scope[KEY] = exchange
         scope["user"] = user
         scope["auth"] = NO_CREDENTIALS if identity is None else identity.credentials
-        if "session" not in scope:
-            scope["session"] = exchange
+        scope.setdefault("session", exchange)
+        app = self.app
         try:
             if identity is None:
-                await self.app(scope, receive, exchange.send)
+                await app(scope, receive, exchange.send)
             elif self.auth.followers:
                 exchange.from_client = receive
-                await self.app(scope, exchange.receive, exchange.send)
+                await app(scope, exchange.receive, exchange.send)
             else:
                 exchange.from_client = receive
                 await self._hosting(scope, exchange)
@@ -133,7 +151,7 @@ class AuthMiddleware:
             await self.app(scope, exchange.receive, exchange.send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What is no HTTP request, or has been seen by an outer instance."""
+        """What is no HTTP request, or has been seen by an outer instance or by somebody else's authentication."""
         outer = scope.get(KEY)
         if isinstance(outer, Context):
             self._compare(outer.auth)
@@ -142,6 +160,9 @@ class AuthMiddleware:
             await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
             await run_lifespan(self.auth, self.app, scope, receive, send)
+        elif scope["type"] == "http" and outer is None:
+            # What others put there further out is not overwritten for them.
+            await self({key: value for key, value in scope.items() if key not in _OURS}, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -198,6 +219,8 @@ class AuthMiddleware:
         """Who is calling, and may they come in. A preflight is nobody's and always reaches the application, which alone
         knows what it allows."""
         self._must_work()
+        if self._shortcut is None and self.auth.is_open and not self._notes_losses:
+            self._shortcut = Shortcut(self.auth.parts)
         scope = context.scope
         if scope["type"] == "http" and has_preflight(scope.get("method", ""), scope["headers"]):
             return
@@ -214,12 +237,6 @@ class AuthMiddleware:
 
     def _endpoint(self, scope: Scope) -> Endpoint | None:
         return None if self._endpoints is None else self._endpoints.find(scope, route_path(scope))
-
-    def _find_shortcut(self) -> Shortcut | None:
-        """The short way, once the store has answered, unless every request has to be looked at closely."""
-        if self.auth.is_open and not self._notes_losses:
-            self._shortcut = Shortcut(self.auth.parts)
-        return self._shortcut
 
     def _must_work(self) -> None:
         if self.auth.problem is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from functools import cached_property
 
 import anyio
 
@@ -48,6 +47,7 @@ class Runtime:
         self._making = threading.Lock()
         self._base: Foundation | None = None
         self._parts: Parts | None = None
+        self._cookie_hint: re.Pattern[bytes] | None = None
         self.followers = 0
         """How many tasks keep the view current, and look after open connections, beyond a single request."""
 
@@ -60,10 +60,12 @@ class Runtime:
             raise self.problem or ConfigurationError("there are no settings")
         return self._settings
 
-    @cached_property
+    @property
     def cookie_hint(self) -> re.Pattern[bytes]:
         """Found in every `Cookie` header with a cookie of ours, as far as is known before the store has answered."""
-        return name_pattern(self.settings.session_cookie)
+        if self._cookie_hint is None:  # no cached_property, which makes CPython 3.11 slow with all other attributes
+            self._cookie_hint = name_pattern(self.settings.session_cookie)
+        return self._cookie_hint
 
     @property
     def is_open(self) -> bool:

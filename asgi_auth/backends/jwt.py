@@ -21,6 +21,9 @@ Revocation = Literal["strict", "available", "off"]
 REMEMBERED = 50_000
 REMEMBERED_SIZE = 64 * 2**20
 
+_BEARER = b"Bearer "
+"""With which a token comes: what is remembered of it is found by the header as it is."""
+
 _IDENTITY_SIZE = 4000
 """About as many bytes are taken by what is remembered of a token of the usual length."""
 
@@ -68,11 +71,13 @@ class JWTBackend:
         self._rows = rows and not self._off
         self._known: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
 
-    def recall(self, credential: bytes, now: float) -> Identity | None:
-        """Who this token speaks for, if it was verified before and is known to stand. `now`: on the view's clock."""
-        known = self._known.get(credential)
+    def recall(self, header: bytes) -> Identity | None:
+        """Who this `Authorization` header speaks for, if its token was verified before and is proved to stand. No
+        `await` may stand between this and what is done with it."""
+        known = self._known.get(header)
         if known is None or self._clock() >= known.until:
             return None
+        now = self._view.clock()
         if self._view.unchanged(known.stood, now) or self._stands_again(known, now):
             return known.identity
         return None
@@ -95,18 +100,18 @@ class JWTBackend:
         if isinstance(known, Rejected):
             return known
         if self._off:
-            self._known.put(credential, known)
+            self._known.put(_BEARER + credential, known)
             return known.identity
         stamp = known.stamp
         standing = await self._standing(known)
         if standing.state != "current":
             told = InvalidToken.OUT_OF_DATE if standing.state == "out_of_date" else InvalidToken.REVOKED
             return Rejected(error=told, session_id=stamp.sid, user_id=stamp.user_id)
-        self._known.put(credential, known)
+        self._known.put(_BEARER + credential, known)
         return replace(known.identity, row=standing.user, now=standing.now or self._clock())
 
     def _verified_before(self, credential: bytes) -> _Verified | None:
-        known = self._known.get(credential)
+        known = self._known.get(_BEARER + credential)
         if known is None or self._clock() >= known.until or known.keys != self._view.keys_changed:
             return None
         return known

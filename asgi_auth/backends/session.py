@@ -6,7 +6,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Literal
 
-from asgi_auth.model import Identity, Rejected, UserRow
+from asgi_auth.model import Identity, Record, Rejected, UserRow
 from asgi_auth.recent import Recent
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.seen import seen_version
@@ -26,21 +26,23 @@ _IDENTITY_SIZE = 1000
 _PRESENTED_SIZE = 400
 
 
+NOTES = 10
+"""As often it is noted that a session is in use, until that is written down."""
+
+
 @dataclass(slots=True, eq=False)
 class Recognised:
     """A cookie whose secret was found right, good for as long as the view holds the session (None: it does not), and
-    until `until`.
-
-    `name` and `place` of the cookie: as whoever had it remembered said.
-    """
+    until `until`. `place`: where it is ours, as whoever had it remembered said. `note_at`: when it is worth noting
+    again that the session is in use."""
 
     identity: Identity
     presented: Presented
-    data_version: int
+    record: Record
     held: Held | None
     until: float
-    name: bytes
     place: object
+    note_at: float
 
 
 class SessionBackend:
@@ -49,46 +51,37 @@ class SessionBackend:
     def __init__(self, codec: CookieCodec, view: View) -> None:
         self._codec = codec
         self._view = view
-        self._known: Recent[Recognised] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
+        self.known: Recent[Recognised] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
         self._opened: Recent[Presented] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_PRESENTED_SIZE)
 
-    def recall(self, credential: bytes, now: float) -> Recognised | None:
-        """Who this cookie's text speaks for, if it was recognised before and nothing has changed. `now`: on the view's
-        clock."""
-        known = self._known.get(credential)
-        if known is None or now >= known.until or known.held is None or not self._view.warm(known.held, now):
-            return None
-        return known
-
-    async def recall_asking(self, credential: bytes, *, seen: bytes) -> Recognised | None:
-        """The same, after asking whether the session is still what it was. `seen`: as in `identify`.
+    async def ask(self, known: Recognised, *, seen: bytes) -> bool:
+        """Whether the session of a recognised cookie is still what it was. `seen`: as in `identify`.
 
         Raises:
             StoreUnavailable: it cannot be said.
         """
-        known = self._known.get(credential)
-        if known is None or self._view.clock() >= known.until:
-            return None
         sid = known.presented.sid
         found = await self._view.session(sid, version=seen_version(seen, sid))
         if not isinstance(found, Loaded):
-            return None
-        record, row = known.identity.record, known.identity.row
-        same = (found.record is record or found.record == record) and (found.user is row or found.user == row)
-        return known if same else None
+            return False
+        record, row = known.record, known.identity.row
+        return (found.record is record or found.record == record) and (found.user is row or found.user == row)
 
     def remember(
-        self, credential: bytes, identity: Identity, presented: Presented, *, seconds: float, name: bytes, place: object
+        self, cookie: bytes, identity: Identity, presented: Presented, *, seconds: float, place: object
     ) -> None:
-        """Recognise this cookie without a second look for so long, as long as its session stays the same."""
+        """Recognise this cookie, `<name>=<text>`, without a second look for so long, as long as its session stays the
+        same."""
         held, record = self._view.held(presented.sid), identity.record
+        now = self._view.clock()
+        until = now + seconds
         if held is not None and held.loaded.record is not record:
             held = None
+        if held is not None:
+            until = min(until, held.until)
         # The secret of before is good for moments, by the store's clock.
         if seconds > 0 and record is not None and hmac.compare_digest(presented.digest, record.digest):
-            until = self._view.clock() + seconds
-            known = Recognised(identity, presented, record.data_version, held, until, name, place)
-            self._known.put(credential, known)
+            self.known.put(cookie, Recognised(identity, presented, record, held, until, place, now + seconds / NOTES))
 
     async def identify(self, credential: bytes, *, seen: bytes = b"") -> Identity | Rejected:
         """Who this cookie's text speaks for. `seen`: the text of `<cookie>-seen`, if it came."""

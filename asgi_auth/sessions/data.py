@@ -56,13 +56,13 @@ class SessionData(MutableMapping[str, Any]):
     # Every request has one of these, and most never look into it: until then these serve all of them.
     accessed = False
     failure: Exception | None = None
-    _stored: Mapping[str, str] = _NOTHING
+    stored: Mapping[str, str] = _NOTHING
     _values: dict[str, Any] = _UNREAD
     _deleted: Set[str] = frozenset()
 
     def __init__(self, keeper: Keeper, stored: Mapping[str, str] = _NOTHING) -> None:
         self._keeper = keeper
-        self._stored = stored
+        self.stored = stored
 
     def mark_accessed(self) -> None:
         """Say that the answer depends on this data (Starlette's `request.session` does)."""
@@ -77,34 +77,34 @@ class SessionData(MutableMapping[str, Any]):
         put = {}
         for key, value in self._values.items():
             text = _encode(key, value)
-            if text != self._stored.get(key):
+            if text != self.stored.get(key):
                 put[key] = text
         return Changes(put, frozenset(self._deleted))
 
     def saved(self, changes: Changes) -> None:
         """Take these changes for stored."""
-        left = {key: text for key, text in self._stored.items() if key not in changes.delete}
-        self._stored = {**left, **changes.put}
+        left = {key: text for key, text in self.stored.items() if key not in changes.delete}
+        self.stored = {**left, **changes.put}
         self._deleted = self._deleted - changes.delete
 
     def rebase(self, stored: Mapping[str, str], *, keep: bool) -> None:
         """Stand on another session's data: with the changes made so far, or without them."""
         if self._values is _UNREAD:
-            self._stored = stored
+            self.stored = stored
             return
         changes = self.changes() if keep else Changes({}, frozenset())
         # What was read and is the same there stays the same object: a change inside it still counts.
-        same = [key for key in self._values if keep and stored.get(key) == self._stored.get(key)]
+        same = [key for key in self._values if keep and stored.get(key) == self.stored.get(key)]
         self._values = {key: self._values[key] for key in {*changes.put, *same}}
         self._deleted = changes.delete & stored.keys()
-        self._stored = stored
+        self.stored = stored
 
     def __getitem__(self, key: str) -> Any:
         self._read()
         if key not in self._values:
             if key in self._deleted:
                 raise KeyError(key)
-            self._values[key] = json.loads(self._stored[key])
+            self._values[key] = json.loads(self.stored[key])
         return self._values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -120,23 +120,23 @@ class SessionData(MutableMapping[str, Any]):
         if key not in self:
             raise KeyError(key)
         self._values.pop(key, None)
-        if key in self._stored:
+        if key in self.stored:
             self._deleted |= {key}
 
     def __iter__(self) -> Iterator[str]:
         self._read()
-        yield from [key for key in self._stored if key not in self._deleted]
-        yield from [key for key in self._values if key not in self._stored]
+        yield from [key for key in self.stored if key not in self._deleted]
+        yield from [key for key in self._values if key not in self.stored]
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, key: object) -> bool:
         self._read()
-        return key in self._values or (key in self._stored and key not in self._deleted)
+        return key in self._values or (key in self.stored and key not in self._deleted)
 
     def __repr__(self) -> str:
-        return f"<SessionData of {len(self._stored.keys() | self._values.keys())} keys>"
+        return f"<SessionData of {len(self.stored.keys() | self._values.keys())} keys>"
 
     def _read(self) -> None:
         self.mark_accessed()

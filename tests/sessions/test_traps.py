@@ -10,7 +10,20 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from seats import ALICE, BOB, PASSWORD, add_users, browser, call, cookie_of, handled, http_scope, new_auth, set_cookies
+from seats import (
+    ALICE,
+    BOB,
+    PASSWORD,
+    add_users,
+    browser,
+    call,
+    cookie_of,
+    handled,
+    http_scope,
+    living,
+    new_auth,
+    set_cookies,
+)
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -497,3 +510,32 @@ async def test_a_visitors_cookie_is_lax_under_a_strict_session() -> None:
         answer = await client.get("/write/cart")
     (cookie,) = set_cookies(answer)
     assert "SameSite=Lax" in cookie
+
+
+@pytest.mark.parametrize("staleness", [0, 60])
+async def test_the_last_request_before_a_silence_counts_though_it_was_a_fast_one(
+    any_store: str, clock: Any, staleness: float
+) -> None:
+    auth = new_auth(any_store, clock=clock, staleness=staleness)
+    app = site(auth)
+    async with living(app), browser(app) as client:
+        await client.get("/login/alice")
+        await client.get("/")
+        start = clock.now
+        for _ in range(5):
+            clock.advance(10)
+            await client.get("/")
+        clock.advance(5)
+        await client.get("/", headers={"auth-passive": "1"})  # a poll is no person
+        assert (await auth.sessions("alice"))[0].last_seen_at == start
+        clock.advance(10)
+        await auth.parts.activity._write(auth.parts.view.clock())
+        session = (await auth.sessions("alice"))[0]
+        assert session.last_seen_at == pytest.approx(start + 50)
+        assert session.idle_expires_at == pytest.approx(start + 50 + 86_400)
+        await client.get("/")
+        clock.advance(30)
+        await client.get("/")
+        last = clock.now
+    assert (await auth.sessions("alice"))[0].last_seen_at == pytest.approx(last)
+    await auth.aclose()
