@@ -218,7 +218,7 @@ async def test_a_flood_of_garbage_neither_grows_nor_evicts_what_is_known(redis_u
         for _ in range(2):
             assert [await house.user(headers) for headers in known] == ["alice", "alice"]
         parts = house.auth.parts
-        caches = parts.session_backend._known, parts.session_backend._opened, parts.jwt_backend._known
+        caches = parts.session_backend.known, parts.session_backend._opened, parts.jwt_backend._known
         assert [len(cache) for cache in caches] == [1, 1, 1]
         before = commands(redis_url)
         for headers in garbage(known, 100):
@@ -239,7 +239,7 @@ async def test_a_credential_that_is_dead_is_kept_nowhere(house, kind):
         answer = await house.get(headers)
         assert answer.status == 401 or answer.json() == {"user": ""}
     parts = house.auth.parts
-    caches = parts.session_backend._known, parts.session_backend._opened, parts.jwt_backend._known
+    caches = parts.session_backend.known, parts.session_backend._opened, parts.jwt_backend._known
     assert [len(cache) for cache in caches] == [0, 0, 0]
 
 
