@@ -7,6 +7,7 @@ stands in `lua/common.lua`; how the server is reached in `redis_client`.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
@@ -325,6 +326,7 @@ def _ended(reply: Sequence[str]) -> Ended:
     return Ended(sid, user_id or None, cast(Reason, reason))
 
 
+_ENTRY_ID = re.compile(r"[0-9]+-[0-9]+")
 _NUMBERS = {"data_version": int, "revision": int, "ended_below": int, "era": int, "tokens_until": float}
 
 
@@ -335,6 +337,8 @@ def _entry(entry_id: str, flat: Sequence[str]) -> Entry:
         StoreUnavailable: it cannot be read.
     """
     try:
+        if _ENTRY_ID.fullmatch(entry_id) is None:
+            raise ValueError(entry_id)
         fields = _fields(flat)
         nonce, kind = fields.pop("nonce"), fields.pop("kind")
         values = {name: _NUMBERS[name](value) if name in _NUMBERS else value or None for name, value in fields.items()}

@@ -60,7 +60,10 @@ async def subscribed(store) -> None:
             await anyio.sleep(0.01)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "[1]", '["1-1","n","ended","sid"]', "no json", "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "[1]", '["1-1","n","ended","sid"]', '["x","n","keys"]', '[1,"n","keys"]', "no json", "\xff"],
+)
 async def test_a_message_that_cannot_be_read_says_look(store, text):
     feed = store.feed()
     heard = []
