@@ -94,11 +94,13 @@ class _Applying:
         self._all_ended(ended or ())
         return ended
 
-    async def end_all(self, reason: Reason, **options: Any) -> None:
+    async def end_all(self, reason: Reason) -> None:
+        before = self._copy.history  # what tells of this change may come before the answer
         try:
-            await self._store.end_all(reason, **options)
+            await self._store.end_all(reason)
         finally:
             self._copy.all_changed(None)
+            self._copy.ends.everybody(before.epoch, before.era + 1)
 
     async def exchange(self, asked: Exchange) -> Exchanged:
         try:

@@ -163,6 +163,7 @@ class Copy:
             self.ends.user(self.history.epoch, values["id"], values["ended_below"])
         elif event.kind == "all":
             self.all_changed(values["era"])
+            self.ends.everybody(self.history.epoch, values["era"])
         elif event.kind == "keys":
             self._keys_changed()
         self._count()
@@ -209,10 +210,7 @@ class Copy:
         if era is not None:
             self.history = self.history._replace(era=max(era, self.history.era))
         else:
-            era = self.history.era + 1
             self.revocations.doubt()
-        if self.history.epoch:
-            self.ends.everybody(self.history.epoch, era)
         self.version += 1
 
     def superseded(self, sid: str) -> None:

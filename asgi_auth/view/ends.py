@@ -78,7 +78,9 @@ class Ends:
         self._users.put(f"{epoch} {user_id}", (epoch, user_id, ended_below), self._clock())
 
     def everybody(self, epoch: str, era: int) -> None:
-        """In a history all sessions of a lower era ended."""
+        """In a history all sessions of a lower era ended. Without a name for it, nobody could tell which."""
+        if not epoch:
+            return
         era = max(era, self._eras.pop(epoch, 0))
         self._eras[epoch] = era
         if len(self._eras) > _EPOCHS:
@@ -89,7 +91,7 @@ class Ends:
         return era < self._eras.get(epoch, 0)
 
     def since(self, at: float, epoch: str) -> list[Event]:
-        """What was seen to end in this history since a moment of the last hour, to be ended again."""
+        """What was seen to end in this history since a moment of the last hour, and its era, to be ended again."""
         again = [Event("ended", ended._asdict()) for ended in self.sessions.since(at)]
         again += [
             Event("user", {"id": user_id, "ended_below": below})

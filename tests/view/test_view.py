@@ -13,6 +13,7 @@ from view_helpers import LEASE, Stage, following, here, hold, is_current, is_war
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import UserRow
 from asgi_auth.stores import Ended, Loaded
+from asgi_auth.stores.memory import MemoryStore
 from asgi_auth.view import View
 
 ORDERS = [
@@ -346,6 +347,23 @@ async def test_the_others_sessions_stay_where_they_are(store, stage):
         await view.store.end(sid("nobody"), "logout")
         assert await here(view, stage, sid("b")) == "alive"
         assert stage.loads == 2
+
+
+async def test_an_end_of_everybody_of_ones_own_counts_once_though_its_message_was_first(anyio_backend):
+    """Who took it for two would end, when it begins anew, those who have logged in since."""
+
+    class Quick(MemoryStore):
+        async def end_all(self, reason, **options):
+            await super().end_all(reason, **options)
+            view._copy.apply((await self.newest()).event)
+
+    view = View(Quick(), staleness=LEASE)
+    async with following(view):
+        (era, epoch) = view._copy.history.era, view._copy.history.epoch
+        await view.store.end_all("revoked")
+        assert (await view.store.history()).era == era + 1
+        assert view._copy.ends.is_over(epoch, era)
+        assert not view._copy.ends.is_over(epoch, era + 1)
 
 
 async def test_a_dead_session_may_be_asked_about_again(store, stage):
