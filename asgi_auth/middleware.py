@@ -80,7 +80,7 @@ class AuthMiddleware:
         # Most requests are nobody's or a known somebody's, and what they cost is what an application pays for us: until
         # the application is called each line counts. (What is an attribute is called by a local name, since CPython
         # 3.11 is slow with those.)
-        if scope["type"] != "http" or "user" in scope or "auth" in scope:
+        if scope["type"] != "http" or "user" in scope or "auth" in scope or KEY in scope:
             await self._other(scope, receive, send)
             return
         exchange = Exchange(self.auth, scope, send)

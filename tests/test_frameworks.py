@@ -209,6 +209,24 @@ async def test_installed_twice_is_the_same_as_once(seat_name: str) -> None:
     await auth.aclose()
 
 
+async def test_an_inner_instance_does_nothing_again_though_its_user_was_taken_away() -> None:
+    auth = new_auth()
+    inner = AuthMiddleware(starlette_app(auth), auth)
+    seen: list[Any] = []
+
+    async def taking_away(scope: Any, receive: Any, send: Any) -> None:
+        del scope["user"], scope["auth"]
+        seen.append(scope["asgi_auth"])
+        await inner(scope, receive, send)
+        seen.extend((scope["asgi_auth"], "user" in scope))
+
+    async with browser(AuthMiddleware(taking_away, auth)) as client:
+        await client.get("/missing")
+    before, after, has_user = seen
+    assert after is before
+    assert not has_user
+
+
 async def test_two_instances_whose_settings_differ_say_so_once(caplog: pytest.LogCaptureFixture) -> None:
     auth, other = new_auth(), new_auth(fresh="1m")
     app = AuthMiddleware(AuthMiddleware(starlette_app(auth), other), auth)
