@@ -144,6 +144,7 @@ class Follower:
                 if not self._deaf:
                     log.warning("%s, so it looks for news twenty times a second", error)
                 self._deaf = True
+                self._hurried.get().set()  # the pause that goes on is one for those who hear
                 await anyio.sleep(_DEAF_FOR)
                 continue
             except StoreUnavailable:

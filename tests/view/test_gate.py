@@ -11,6 +11,7 @@ from view_helpers import is_current, until
 
 from asgi_auth import AuthMiddleware, live
 
+STALENESS = 0.2
 LINE = {"type": "websocket.send", "text": "line"}
 
 
@@ -18,7 +19,7 @@ class Echo:
     """An application that sends what it is told to, and notes what it hears; its client in the same process."""
 
     def __init__(self, url: str) -> None:
-        self.auth = new_auth(url, staleness=0.2, store_timeout=0.2)
+        self.auth = new_auth(url, staleness=STALENESS, store_timeout=0.2)
         self.app = AuthMiddleware(self, self.auth)
         self.heard: list[str] = []
         self.client: list[dict] = []
@@ -78,6 +79,14 @@ class Echo:
             yield view
             group.cancel_scope.cancel()
 
+    @asynccontextmanager
+    async def silence(self, view):
+        """The server says nothing, and no proof of before holds any more."""
+        with self.server.frozen():
+            await anyio.sleep(1.5 * STALENESS)
+            assert not is_current(view)
+            yield
+
 
 def socket(headers):
     return socket_scope("/", headers)
@@ -99,8 +108,7 @@ async def test_nothing_passes_an_open_socket_without_a_lease_and_all_of_it_after
     async with echo.open(socket) as view:
         echo.lines.send_nowait(None)
         await until(lambda: len(echo.texts) == 1)
-        with echo.server.frozen():
-            await until(lambda: not is_current(view))
+        async with echo.silence(view):
             echo.lines.send_nowait(None)
             echo.incoming.send_nowait({"type": "websocket.receive", "text": "hello"})
             await anyio.sleep(0.5)
@@ -112,11 +120,11 @@ async def test_nothing_passes_an_open_socket_without_a_lease_and_all_of_it_after
 async def test_a_session_that_ended_meanwhile_passes_nothing(echo):
     """Another process ends it while this one cannot hear."""
     async with echo.open(socket) as view:
-        with echo.server.frozen():
-            await until(lambda: not is_current(view))
+        (session,) = await echo.auth.sessions("alice")
+        async with echo.silence(view):
             echo.lines.send_nowait(None)
             await anyio.sleep(0.1)
-            view._copy.ended(live.Ended(next(iter(view._copy._held)), "alice", "revoked"))
+            view._copy.ended(live.Ended(session.id, "alice", "revoked"))
             await until(lambda: any(message["type"] == "websocket.close" for message in echo.client))
         assert echo.texts == []
 
@@ -124,25 +132,21 @@ async def test_a_session_that_ended_meanwhile_passes_nothing(echo):
 async def test_after_ten_seconds_of_silence_the_socket_is_told_to_come_again(echo, monkeypatch):
     assert live.PATIENCE == 10.0
     monkeypatch.setattr(live, "PATIENCE", 0.5)
-    async with echo.open(socket) as view:
-        with echo.server.frozen():
-            await until(lambda: not is_current(view))
-            echo.lines.send_nowait(None)
-            await until(lambda: echo.client[-1]["type"] == "websocket.close")
-            assert (echo.client[-1]["code"], echo.texts) == (1013, [])
+    async with echo.open(socket) as view, echo.silence(view):
+        echo.lines.send_nowait(None)
+        await until(lambda: echo.client[-1]["type"] == "websocket.close")
+        assert (echo.client[-1]["code"], echo.texts) == (1013, [])
 
 
 async def test_a_stream_waits_and_goes_on_or_is_left_unfinished(echo, monkeypatch):
     async with echo.open(stream) as view:
-        with echo.server.frozen():
-            await until(lambda: not is_current(view))
+        async with echo.silence(view):
             echo.lines.send_nowait(None)
             await anyio.sleep(0.5)
             assert len(echo.client) == 2
         await until(lambda: len(echo.client) == 3)
         monkeypatch.setattr(live, "PATIENCE", 0.5)
-        with echo.server.frozen():
-            await until(lambda: not is_current(view))
+        async with echo.silence(view):
             echo.lines.send_nowait(None)
             await anyio.sleep(1.0)
         await until(lambda: is_current(view))
