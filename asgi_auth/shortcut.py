@@ -31,7 +31,7 @@ class Shortcut:
         """Whether the same cookies are ours wherever a request comes from."""
         self._clock = parts.view.clock
         self._activity = parts.activity
-        self._follower = parts.view.follower
+        self._warm = parts.view.warm
 
     def take(self, context: Context, cookie: bytes | None, token: bytes | None) -> bool:
         """Whether the request is decided: the context knows who it is, or that it is nobody.
@@ -60,12 +60,11 @@ class Shortcut:
             return False
         if not self._anywhere and place_of(scope) != known.place:
             return False
-        clock, follower, held = self._clock, self._follower, known.held
+        clock, held = self._clock, known.held
         now = clock()
         if now >= known.until:
             return False
-        # Looking at the feed may tell more, and only what is known then counts.
-        if held is None or not (now < follower.lease_until or follower.is_current(now)) or not held.valid:
+        if held is None or not self._warm(held, now):
             context.unproved = known, seen
             return False
         if seen and seen_version(seen, known.presented.sid) > known.record.data_version:

@@ -73,15 +73,13 @@ class SessionBackend:
         """Recognise this cookie, `<name>=<text>`, without a second look for so long, as long as its session stays the
         same."""
         held, record = self._view.held(presented.sid), identity.record
-        now = self._view.clock()
-        until = now + seconds
         if held is not None and held.loaded.record is not record:
             held = None
-        if held is not None:
-            until = min(until, held.until)
         # The secret of before is good for moments, by the store's clock.
         if seconds > 0 and record is not None and hmac.compare_digest(presented.digest, record.digest):
-            self.known.put(cookie, Recognised(identity, presented, record, held, until, place, now + seconds / NOTES))
+            now = self._view.clock()
+            known = Recognised(identity, presented, record, held, now + seconds, place, now + seconds / NOTES)
+            self.known.put(cookie, known)
 
     async def identify(self, credential: bytes, *, seen: bytes = b"") -> Identity | Rejected:
         """Who this cookie's text speaks for. `seen`: the text of `<cookie>-seen`, if it came."""
