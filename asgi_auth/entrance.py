@@ -280,9 +280,9 @@ async def touch(context: Context, *, since_entry: float = 0.0) -> None:
         parts.activity.note(record.sid, due)
         return
     context.touched_at = now
-    parts.activity.written(record.sid)
     try:
         await parts.store.touch([record.sid])
+        parts.activity.written(record.sid)
     except StoreUnavailable as error:
         log.warning("activity was not written, so a session may end too early: %s", error)
 
