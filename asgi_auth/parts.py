@@ -137,7 +137,6 @@ async def complete(base: Foundation) -> Parts:
     settings, store, clock = base.settings, base.store, base.clock
     await store.open()
     ring, signing = await _shared(settings, store, _ring_id(settings, store), secrets.token_urlsafe(32))
-
     secret = "" if settings.secrets else signing[0].decode("ascii")
 
     async def begun() -> None:

@@ -10,7 +10,6 @@ import json
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
 from typing import Any, Literal, cast
 
 from asgi_auth.clock import Clock
@@ -171,8 +170,8 @@ class RedisStore:
         return cast('int | Literal["gone", "too_large"]', reply)
 
     async def touch(self, sids: Collection[str] | Mapping[str, float]) -> None:
-        used = sids if isinstance(sids, Mapping) else dict.fromkeys(sids, 0.0)
-        await self._run("touch", *chain.from_iterable(used.items()), change=False)
+        used = {sid: repr(ago) for sid, ago in rules.seconds_ago(sids).items()}
+        await self._run("touch", *_flat(used), change=False)
 
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
         return bool(await self._run("rotate", *presented, digest, grace, change=True))

@@ -153,6 +153,11 @@ def data_size(data: Mapping[str, str]) -> int:
     return sum(len(text.encode("utf-8", "surrogatepass")) for pair in data.items() for text in pair)
 
 
+def seconds_ago(used: Collection[str] | Mapping[str, float]) -> Mapping[str, float]:
+    """What `touch` was given, with the seconds since each session was used."""
+    return used if isinstance(used, Mapping) else dict.fromkeys(used, 0.0)
+
+
 def seen(record: Record, idle: float, now: float) -> Record:
     """The record after activity, which moves the idle end by `idle` seconds and never past the absolute one."""
     return replace(record, seen_at=now, idle_expires_at=min(now + idle, record.expires_at))

@@ -178,9 +178,8 @@ def write_data(
 
 
 def touch(rows: Rows, sids: Collection[str] | Mapping[str, float]) -> None:
-    for sid in sids:
-        at = rows.now - (sids[sid] if isinstance(sids, Mapping) else 0.0)
-        record = _living(rows, sid)
+    for sid, ago in rules.seconds_ago(sids).items():
+        at, record = rows.now - ago, _living(rows, sid)
         if record is not None and at >= record.seen_at:
             rows.put_session(rules.seen(record, record.idle, at), data=False)
 

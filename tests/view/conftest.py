@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,19 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'store.sqlite3'}" if request.param == "sqlite" else "memory://"
 
 
-@pytest.fixture
-async def store(store_url: str, clock: Any, anyio_backend: Any) -> AsyncIterator[Store]:
-    """What other processes change. Not known to any view."""
-    store = open_store(store_url, timeout=10.0, clock=clock)
+@asynccontextmanager
+async def opened_store(url: str, clock: Any) -> AsyncIterator[Store]:
+    store = open_store(url, timeout=10.0, clock=clock)
     await store.open()
     yield store
     await store.aclose()
+
+
+@pytest.fixture
+async def store(store_url: str, clock: Any, anyio_backend: Any) -> AsyncIterator[Store]:
+    """What other processes change. Not known to any view."""
+    async with opened_store(store_url, clock) as store:
+        yield store
 
 
 @pytest.fixture
@@ -42,10 +49,8 @@ def stage(store: Store) -> Stage:
 
 @pytest.fixture
 async def redis_store(redis_url: str, clock: Any, anyio_backend: Any) -> AsyncIterator[Any]:
-    store = open_store(redis_url, timeout=10.0, clock=clock)
-    await store.open()
-    yield store
-    await store.aclose()
+    async with opened_store(redis_url, clock) as store:
+        yield store
 
 
 @pytest.fixture
