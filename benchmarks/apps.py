@@ -80,6 +80,16 @@ def _starlette_session(world: World) -> ASGIApp:
     return SessionMiddleware(bare, SECRET)
 
 
+def _starlette_session_renewed(world: World) -> ASGIApp:
+    return SessionMiddleware(_renewed, SECRET)
+
+
+async def _renewed(scope: Scope, receive: Receive, send: Send) -> None:
+    """A signed cookie lives on only if it is sent anew."""
+    scope["session"].mark_modified()
+    await bare(scope, receive, send)
+
+
 def _starlette_both(world: World) -> ASGIApp:
     return SessionMiddleware(AuthenticationMiddleware(bare, backend=SessionBackend()), SECRET)
 
@@ -156,6 +166,7 @@ APPS: dict[str, Build] = {
     "empty": _empty,
     "starlette-authentication": _starlette_authentication,
     "starlette-session": _starlette_session,
+    "starlette-session-renewed": _starlette_session_renewed,
     "starlette-both": _starlette_both,
     "starsessions": _starsessions,
     "litestar-bare": lambda world: _litestar(world, sessions=False),

@@ -152,6 +152,13 @@ CONTESTANTS = [
     _our_session("sqlite", "SQLite"),
     _our_session("redis", "Redis"),
     Contestant("session", "Starlette SessionMiddleware (signed cookie)", "starlette-session", filled, session=True),
+    Contestant(
+        "session-renewed",
+        "Starlette SessionMiddleware (signed cookie, renewed)",
+        "starlette-session-renewed",
+        filled,
+        session=True,
+    ),
     Contestant("both", "Starlette Session + Authentication (signed cookie)", "starlette-both", filled, session=True),
     Contestant("starsessions", "starsessions, Redis", "starsessions", filled, session=True, needs="starsessions"),
     Contestant(

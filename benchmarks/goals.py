@@ -44,6 +44,7 @@ def _process(part: dict[str, Any]) -> Iterator[Goal]:
         ("ours-anonymous", "authentication", 0.8),
         ("ours-anonymous", "both-empty", 0.25),
         ("ours-session-redis", "session", 0.12),
+        ("ours-session-redis", "session-renewed", 0.12),
         *((f"ours-token-{name}", "authlib-HS256", 0.08) for name in ALGORITHMS),
     ]
     for this, that, bound in pairs:

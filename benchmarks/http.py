@@ -34,6 +34,7 @@ KEYS = [
     "ours-session-redis",
     "ours-token-ES256",
     "session",
+    "session-renewed",
     "starsessions",
     "pyjwt-ES256",
 ]

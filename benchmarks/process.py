@@ -37,9 +37,8 @@ class Runner:
     rounds: list[Pair]
 
     async def block(self) -> Pair:
-        """Beside its base, which for a base is itself."""
-        base = self.base or self
-        return await paired(self.app, self.make, base.app, base.make, self.requests)
+        """Beside its base, which for a base is itself; both get the same request."""
+        return await paired(self.app, self.make, (self.base or self).app, self.make, self.requests)
 
 
 def run(world: World, *, rounds: int, block: int) -> dict[str, Any]:

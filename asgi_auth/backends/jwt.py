@@ -70,15 +70,19 @@ class JWTBackend:
         self._off = revocation == "off"
         self._rows = rows and not self._off
         self._known: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
+        self._remembered = self._known.get
 
     def recall(self, header: bytes) -> Identity | None:
         """Who this `Authorization` header speaks for, if its token was verified before and is proved to stand. No
         `await` may stand between this and what is done with it."""
-        known = self._known.get(header)
-        if known is None or self._clock() >= known.until:
+        # Each request with a token comes here: what is an attribute is called by a local name, as in the middleware.
+        remembered, wall_clock, view = self._remembered, self._clock, self._view
+        known = remembered(header)
+        if known is None or wall_clock() >= known.until:
             return None
-        now = self._view.clock()
-        if self._view.unchanged(known.stood, now) or self._stands_again(known, now):
+        steady_clock = view.clock
+        now = steady_clock()
+        if view.unchanged(known.stood, now) or self._stands_again(known, now):
             return known.identity
         return None
 
