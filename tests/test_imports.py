@@ -38,7 +38,7 @@ def test_the_package_imports_neither_a_store_nor_the_command_nor_an_integration(
     inside = {name for name in imported if name.startswith("asgi_auth.")}
     assert {name for name in inside if name.startswith(("asgi_auth.cli", "asgi_auth.integrations"))} == set()
     stores = {name for name in inside if name.startswith("asgi_auth.stores")}
-    assert stores <= {"asgi_auth.stores", "asgi_auth.stores.opening"}
+    assert stores <= {"asgi_auth.stores", "asgi_auth.stores.opening", "asgi_auth.stores.values"}
 
 
 def test_the_package_alone_brings_nothing_with_it():
