@@ -152,6 +152,32 @@ def test_revocation_closes_a_socket_that_waits_for_a_message(server: Server) -> 
     assert server.seen("/echo") == "disconnect 1008"
 
 
+def test_a_close_code_the_server_refuses_falls_back(server: Server) -> None:
+    """daphne takes 1008 for an error in the middle of `send`. The application dies of nothing (1011)."""
+    caller = Caller(server, "alice")
+    before = len(server.output)
+    with caller.socket("/starlette/echo") as waiting:
+        waiting.send("hello")
+        assert waiting.recv(timeout=10) == "hello"
+        caller.end()
+        assert close_of(waiting)[0] == server.closes_with
+    assert server.seen("starlette echo") == "over"
+    assert "Traceback" not in server.output[before:]
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi", "quart"])
+def test_an_echo_handler_is_over_after_revocation(server: Server, framework: str) -> None:
+    if framework == "quart" and server.name in ("hypercorn-trio", "daphne"):
+        pytest.skip("Quart runs on asyncio, and its sockets want a scheme, which daphne does not tell")
+    caller = Caller(server, "alice", token=True)
+    with caller.socket(f"/{framework}/echo") as waiting:
+        waiting.send("hello")
+        assert waiting.recv(timeout=10) == "hello"
+        caller.end()
+        assert close_of(waiting)[0] == server.closes_with
+    assert server.seen(f"{framework} echo") == "over"
+
+
 def test_a_socket_closes_while_its_app_sleeps(server: Server) -> None:
     caller = Caller(server, "alice")
     with caller.socket("/asleep") as asleep:
@@ -244,6 +270,16 @@ def test_a_revoked_download_ends_as_an_error_and_an_event_stream_cleanly(server:
     caller = Caller(server, "alice")
     # A client of daphne would wait for ever for what does not come.
     assert streamed(caller, "/download", caller.end)[1] == ("" if server.name == "daphne" else "RemoteProtocolError")
+
+
+def test_a_revoked_download_is_an_error_for_the_client(server: Server) -> None:
+    """One whose length was told: half of it never looks like all of it."""
+    if server.name == "daphne":
+        pytest.skip("daphne never cuts an answer whose application has gone: the client gets no more, and waits")
+    caller = Caller(server, "alice")
+    came, error = streamed(caller, "/file", caller.end)
+    assert 0 < len(came) < 18_000
+    assert error == "RemoteProtocolError"
 
 
 @pytest.mark.parametrize("framework", ["starlette", "fastapi", "quart"])

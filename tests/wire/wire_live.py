@@ -9,10 +9,11 @@ from typing import Any
 
 import anyio
 from fastapi import FastAPI
-from quart import Quart
+from quart import Quart, websocket
 from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from asgi_auth import Auth, AuthMiddleware, User
 
@@ -62,6 +63,8 @@ async def socket(scope: Any, receive: Any, send: Any) -> None:
 async def stream(scope: Any, send: Any) -> None:
     events = scope["path"] == "/events"
     headers = [(b"content-type", b"text/event-stream" if events else b"application/octet-stream")]
+    if scope["path"] == "/file":
+        headers.append((b"content-length", b"18000"))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for _ in range(2000):
         await send({"type": "http.response.body", "body": b"data: x\n\n", "more_body": True})
@@ -82,7 +85,7 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, await auth.revoke(path.split("/")[2]))
     elif path.startswith("/revoke-user/"):
         await answer(send, await auth.revoke_user(path.split("/")[2]))
-    elif path in ("/events", "/download"):
+    elif path in ("/events", "/download", "/file"):
         await stream(scope, send)
     elif path == "/seen":
         gc.collect()  # a generator whose frames are in a cycle is closed when they are found
@@ -101,11 +104,31 @@ async def ticks(name: str) -> Any:
         seen[name] = "closed"
 
 
+async def echo(name: str, receive: Any, send: Any) -> None:
+    """A framework's handler, as its documentation writes it: what it notes at its end says that it is over."""
+    try:
+        while True:
+            await send(await receive())
+    finally:
+        seen[f"{name} echo"] = "over"
+
+
 async def starlette_stream(request: Any) -> StreamingResponse:
     return StreamingResponse(ticks("starlette"), media_type="text/event-stream")
 
 
+async def starlette_echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await echo("starlette", websocket.receive_text, websocket.send_text)
+
+
 fastapi = FastAPI()
+
+
+@fastapi.websocket("/fastapi/echo")
+async def fastapi_echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await echo("fastapi", websocket.receive_text, websocket.send_text)
 
 
 @fastapi.get("/fastapi/stream")
@@ -121,7 +144,14 @@ async def quart_stream() -> Any:
     return ticks("quart"), 200, {"content-type": "text/event-stream"}
 
 
-starlette = Starlette(routes=[Route("/starlette/stream", starlette_stream)])
+@quart.websocket("/quart/echo")
+async def quart_echo() -> None:
+    await echo("quart", websocket.receive, websocket.send)
+
+
+starlette = Starlette(
+    routes=[Route("/starlette/stream", starlette_stream), WebSocketRoute("/starlette/echo", starlette_echo)]
+)
 FRAMEWORKS = {"starlette": starlette, "fastapi": fastapi, "quart": quart}
 
 
