@@ -8,6 +8,7 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -88,11 +89,14 @@ def terminal(script: str, store_url: str) -> Iterator[Callable[[Sequence[str], S
     `out` is all that the screen showed."""
     ours, theirs = pty.openpty()
 
-    def until(prompt: bytes | None) -> bytes:
-        """What the screen shows up to this; None: up to the end."""
+    def until(prompt: bytes | None, *, again: bytes = b"") -> bytes:
+        """What the screen shows up to this; None: up to the end. `again` is typed as long as nothing happens."""
         shown = b""
+        deadline = time.monotonic() + PATIENCE
         while prompt is None or prompt not in shown:
-            assert select.select([ours], [], [], PATIENCE)[0], f"nothing more came after {shown!r}"
+            while not select.select([ours], [], [], 2)[0]:
+                assert time.monotonic() < deadline, f"nothing more came after {shown!r}"
+                os.write(ours, again)
             try:
                 chunk = os.read(ours, 4096)
             except OSError:  # the command has ended
@@ -103,6 +107,8 @@ def terminal(script: str, store_url: str) -> Iterator[Callable[[Sequence[str], S
             shown += chunk
         return shown
 
+    started: list[subprocess.Popen[bytes]] = []
+
     def run(arguments: Sequence[str], typed: Sequence[tuple[str, str]]) -> Done:
         process = subprocess.Popen(
             [sys.executable, "-c", SEATED, script, *arguments],
@@ -111,13 +117,18 @@ def terminal(script: str, store_url: str) -> Iterator[Callable[[Sequence[str], S
             stderr=theirs,
             env=os.environ | variables(store_url, {}),
         )
+        started.append(process)
         os.close(theirs)
-        screen = b""
+        screen, text = b"", ""
         for prompt, text in typed:
             screen += until(prompt.encode())
             os.write(ours, text.encode())
-        screen += until(None)
+        # A signal that arrives a moment before a read does not end it, and whoever sits there presses the key again.
+        screen += until(None, again=b"\x03" if text == "\x03" else b"")
         return Done(process.wait(PATIENCE), screen.decode(), "")
 
     yield run
+    for process in started:
+        process.kill()
+        process.wait()
     os.close(ours)
