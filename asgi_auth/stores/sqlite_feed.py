@@ -43,7 +43,7 @@ class SQLiteFeed:
     def look(self, cursor: Entry) -> Beat:
         try:
             return self._look(cursor)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:  # an entry may be no JSON
             self._close()
             raise StoreUnavailable(f"the SQLite store gave no answer ({type(error).__name__})") from error
 

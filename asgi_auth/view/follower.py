@@ -46,6 +46,9 @@ _DEAF = 0.05
 """Seconds between beats, where no message hurries them."""
 _DEAF_FOR = 30.0
 _RESETS = 3
+_UNREADABLE = (KeyError, TypeError, ValueError)
+"""Raised where an event lacks what its kind has: somebody else wrote it, or a later version of this package."""
+
 _AT_ONCE = 20
 
 
@@ -157,7 +160,8 @@ class Follower:
 
     def _hear(self, entry: Entry) -> None:
         """A message: it counts at once, and a beat must bring the same."""
-        self._copy.apply(entry.event)
+        with suppress(*_UNREADABLE):  # the beat will tell
+            self._copy.apply(entry.event)
         if self._cursor is not None and entry.is_after(self._cursor):
             self._heard[entry.nonce] = entry.event, self._beats
 
@@ -260,14 +264,22 @@ class Follower:
 
     def _take(self, cursor: Entry, beat: Beat) -> bool:
         if beat.entries is None:
-            self.lease_until, self._cursor = float("-inf"), None
-            self._copy.reset()
-            return False
+            return self._lose()
         for entry in beat.entries:
-            self._copy.apply(entry.event)  # killed first, then counted
+            try:
+                self._copy.apply(entry.event)  # killed first, then counted
+            except _UNREADABLE as error:
+                log.error("an entry of the feed cannot be read, so all is asked anew: %r in %s", error, entry)
+                return self._lose()
             self._cursor = entry
             self._heard.pop(entry.nonce, None)
         return not beat.more
+
+    def _lose(self) -> bool:
+        """What is known here may not be all. Nothing is proved."""
+        self.lease_until, self._cursor = float("-inf"), None
+        self._copy.reset()
+        return False
 
     async def _attach(self) -> None:
         """Begin with this history: the cursor first, so that whatever is read then is no older than it."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 from redis_helpers import TAG, opened
 from store_helpers import bearer, cookie, login, sid
 from view_helpers import following, here, hold, is_current, kind_of, stamp_of, until
 
-from asgi_auth.stores import Ended, Loaded
+from asgi_auth.model import Event
+from asgi_auth.stores import Ended, Entry, Loaded
 from asgi_auth.view import follower as followers
 
 
@@ -192,6 +194,25 @@ async def test_who_was_ended_by_a_message_is_ended_again_if_its_entry_was_lost(
             await feed.pulse()
         assert await here(view, redis_stage, sid("a")) == "dead"
         assert isinstance(await redis_store.load(sid("a")), Ended)
+
+
+@pytest.mark.parametrize("kind", ["ended", "user", "all", "changed"])
+async def test_an_entry_that_cannot_be_read_may_be_any_change(
+    view, feed, redis_store, redis_stage, redis_url, sessions, kind
+):
+    """A later version's, or somebody else's: what lives is asked anew, and the feed is followed on behind it."""
+    async with following(view):
+        await hold(view, sid("a"), sid("b"))
+        with opened(redis_url) as control:
+            entry_id = control.xadd(f"{TAG}events", {"nonce": "0" * 16, "kind": kind, "more": "1"})
+        await feed.tell(Entry(entry_id, "0" * 16, Event(kind, {"more": "1"})))
+        await feed.pulse()
+        assert await here(view, redis_stage, sid("a")) == "ask"
+        await until(lambda: is_current(view))
+        await hold(view, sid("a"))
+        await redis_store.end(sid("a"), "logout")
+        await feed.pulse()
+        assert await here(view, redis_stage, sid("a")) == "dead"
 
 
 async def test_who_leaves_while_it_begins_anew_is_no_member_any_more(
