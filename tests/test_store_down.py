@@ -96,7 +96,7 @@ async def test_anonymous_requests_work_while_the_store_is_down_and_take_no_longe
 
 
 async def test_credentials_get_503_and_work_again_when_it_is_back(server: Server) -> None:
-    auth = new_auth(server.url, timeout=0.3)
+    auth = new_auth(server.url, timeout=0.5)
     await add_users(auth)
     app = Starlette(routes=[Route("/{path:path}", page)])
     app.add_middleware(AuthMiddleware, auth=auth)

@@ -8,7 +8,6 @@ import select
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,12 +21,13 @@ PATIENCE = 60.0
 """Seconds after which a command that says nothing is stuck."""
 
 SEATED = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Makes standard input the terminal that /dev/tty is, as a login does."""
+"""Makes standard input the terminal that /dev/tty is, as a login does, where Ctrl-C counts though it may not for us."""
 
 
 @pytest.fixture(autouse=True)
@@ -89,14 +89,11 @@ def terminal(script: str, store_url: str) -> Iterator[Callable[[Sequence[str], S
     `out` is all that the screen showed."""
     ours, theirs = pty.openpty()
 
-    def until(prompt: bytes | None, *, again: bytes = b"") -> bytes:
-        """What the screen shows up to this; None: up to the end. `again` is typed as long as nothing happens."""
+    def until(prompt: bytes | None) -> bytes:
+        """What the screen shows up to this; None: up to the end."""
         shown = b""
-        deadline = time.monotonic() + PATIENCE
         while prompt is None or prompt not in shown:
-            while not select.select([ours], [], [], 2)[0]:
-                assert time.monotonic() < deadline, f"nothing more came after {shown!r}"
-                os.write(ours, again)
+            assert select.select([ours], [], [], PATIENCE)[0], f"nothing more came after {shown!r}"
             try:
                 chunk = os.read(ours, 4096)
             except OSError:  # the command has ended
@@ -119,12 +116,11 @@ def terminal(script: str, store_url: str) -> Iterator[Callable[[Sequence[str], S
         )
         started.append(process)
         os.close(theirs)
-        screen, text = b"", ""
+        screen = b""
         for prompt, text in typed:
             screen += until(prompt.encode())
             os.write(ours, text.encode())
-        # A signal that arrives a moment before a read does not end it, and whoever sits there presses the key again.
-        screen += until(None, again=b"\x03" if text == "\x03" else b"")
+        screen += until(None)
         return Done(process.wait(PATIENCE), screen.decode(), "")
 
     yield run
