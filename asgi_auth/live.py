@@ -41,6 +41,7 @@ POLL = 0.01
 
 _IDLE = 0.25
 _AGAIN = 0.25
+_FEW = 100
 
 log = logging.getLogger("asgi_auth")
 
@@ -209,6 +210,12 @@ class Room:
             await self._woken.wait()
         self._woken = anyio.Event()
 
+    def tidy(self) -> None:
+        """Let go of the deadlines of those that have left, once they are most."""
+        if len(self.deadlines) > 2 * len(self.open) + _FEW:
+            self.deadlines = [entry for entry in self.deadlines if entry[2] in self.open]
+            heapq.heapify(self.deadlines)
+
 
 class Lives:
     """All open connections of this process, in the rooms of their event loops.
@@ -295,6 +302,7 @@ class Lives:
         """Start what has to be done. Seconds until there may be more to do."""
         now = self.view.clock()
         self.view.is_current(now)  # an instant feed tells when it is looked at
+        room.tidy()
         while room.deadlines and room.deadlines[0][0] <= now:
             live = heapq.heappop(room.deadlines)[2]
             live.is_queued = False

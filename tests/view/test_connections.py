@@ -1,0 +1,71 @@
+"""Open connections as their server sees them: what is kept of them, who looks after them, what ends them."""
+
+from __future__ import annotations
+
+import anyio
+from seats import ALICE, browser, cookie_of, living, new_auth, socket_scope
+from view_helpers import until
+
+from asgi_auth import Auth, AuthMiddleware
+
+
+async def app(scope, receive, send):
+    """Logs in at `/login`, streams two parts at `/stream`, and hears a socket out."""
+    assert scope["type"] != "lifespan"  # it has none of its own
+    if scope["type"] == "http":
+        if scope["path"] == "/login":
+            await Auth.of(scope).login(scope, ALICE)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": scope["path"] == "/stream"})
+        if scope["path"] == "/stream":
+            await send({"type": "http.response.body", "body": b"two"})
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] == "websocket.receive":
+        pass
+
+
+class Client:
+    """The client of one socket."""
+
+    def __init__(self, app, headers) -> None:
+        self._app, self._headers = app, headers
+        self._incoming, self._received = anyio.create_memory_object_stream(10)
+        self._incoming.send_nowait({"type": "websocket.connect"})
+        self.said: list[str] = []
+        self.is_over = False
+
+    async def run(self) -> None:
+        with self._incoming, self._received:
+            await self._app(socket_scope("/", self._headers), self._received.receive, self._hear)
+        self.is_over = True
+
+    async def _hear(self, message) -> None:
+        self.said.append(message["type"])
+
+    def leave(self) -> None:
+        self._incoming.send_nowait({"type": "websocket.disconnect", "code": 1000})
+
+
+async def logged_in(app) -> list[tuple[str, str]]:
+    """The headers of a new login."""
+    async with browser(app) as client:
+        await client.get("/login")
+        return list(cookie_of(client).items())
+
+
+async def test_sockets_that_were_left_are_let_go_of() -> None:
+    """Their sessions live on for long, and so would their deadlines."""
+    auth = new_auth()
+    asgi = AuthMiddleware(app, auth)
+    async with living(asgi):
+        headers = await logged_in(asgi)
+        for _ in range(300):
+            client = Client(asgi, headers)
+            client.leave()
+            await client.run()
+            assert client.said == ["websocket.accept"]
+        room = auth.parts.lives.room()
+        room.wake()
+        await until(lambda: len(room.deadlines) <= 100)
