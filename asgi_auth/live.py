@@ -195,7 +195,6 @@ class Room:
         self.doubted: set[Live] = set()
         self.ended: list[Live] = []
         self.deadlines: list[tuple[float, int, Live]] = []
-        self.hosts = 0
         self._thread = threading.get_ident()
         self._woken = anyio.Event()
 
@@ -290,13 +289,9 @@ class Lives:
     async def run(self) -> None:
         """Look after the running event loop's connections until cancelled."""
         room = self.room()
-        room.hosts += 1
-        try:
-            async with anyio.create_task_group() as group:
-                while True:
-                    await room.wait(self._look_after(room, group))
-        finally:
-            room.hosts -= 1
+        async with anyio.create_task_group() as group:
+            while True:
+                await room.wait(self._look_after(room, group))
 
     def _look_after(self, room: Room, group: TaskGroup) -> float:
         """Start what has to be done. Seconds until there may be more to do."""

@@ -154,8 +154,8 @@ class Exchange(Context):
 
     async def _join(self, live: Live) -> None:
         lives = self.auth.parts.lives
-        if self._host is not None and not live.room.hosts:
-            self._host.start_soon(self.auth.follow)
+        if self._host is not None:
+            self._host.start_soon(self.auth.host)
         try:
             ending = await lives.join(live)
         except StoreUnavailable:

@@ -13,6 +13,7 @@ from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.directory import Directory
 from asgi_auth.errors import AuthError, ConfigurationError, StoreUnavailable
+from asgi_auth.loops import PerLoop
 from asgi_auth.parts import Foundation, Parts, complete, found
 from asgi_auth.sessions.cookies import name_pattern
 from asgi_auth.settings import Settings
@@ -49,7 +50,8 @@ class Runtime:
         self._parts: Parts | None = None
         self._cookie_hint: re.Pattern[bytes] | None = None
         self.followers = 0
-        """How many tasks keep the view current, and look after open connections, beyond a single request."""
+        """How many lifespans keep the view current, and look after open connections."""
+        self._hosting = PerLoop(anyio.Lock)
 
     @property
     def settings(self) -> Settings:
@@ -123,7 +125,20 @@ class Runtime:
         return self.settings.jwt_revocation == "off" and self._founded().keys.configured
 
     async def follow(self) -> None:
-        """Keep the view current until cancelled. For a lifespan; without one each request sees to it."""
+        """Keep the view current, and look after open connections, until cancelled. For a lifespan."""
+        self.followers += 1
+        try:
+            await self._follow()
+        finally:
+            self.followers -= 1
+
+    async def host(self) -> None:
+        """The same for a request that leaves a connection open where there is no lifespan: one does it for all of its
+        event loop, and when that one is over the next."""
+        async with self._hosting.get():
+            await self._follow()
+
+    async def _follow(self) -> None:
         while True:
             try:
                 parts = await self.opened()
@@ -132,14 +147,10 @@ class Runtime:
                 return  # each request is told
             except StoreUnavailable:
                 await anyio.sleep(1)  # a request may find the store first
-        self.followers += 1
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(parts.view.follower.run)
-                group.start_soon(parts.lives.run)
-                group.start_soon(parts.activity.run)
-        finally:
-            self.followers -= 1
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.view.follower.run)
+            group.start_soon(parts.lives.run)
+            group.start_soon(parts.activity.run)
 
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later call opens it again."""

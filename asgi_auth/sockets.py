@@ -198,8 +198,8 @@ class Socket:
             return
         lives = auth.parts.lives
         self._live = Live(lives, identity.session_id, identity.user.id, self._say_goodbye)
-        if self._host is not None and not self._live.room.hosts:
-            self._host.start_soon(auth.follow)
+        if self._host is not None:
+            self._host.start_soon(auth.host)
         try:
             ending = await lives.join(self._live)
         except StoreUnavailable as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 from seats import ALICE, browser, cookie_of, living, new_auth, socket_scope
 from view_helpers import until
 
@@ -69,3 +70,23 @@ async def test_sockets_that_were_left_are_let_go_of() -> None:
         room = auth.parts.lives.room()
         room.wake()
         await until(lambda: len(room.deadlines) <= 100)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_without_a_lifespan_each_socket_ends_with_its_session(leaves) -> None:
+    """Also when the one that came first, and looked after all of them, has gone."""
+    auth = new_auth()
+    asgi = AuthMiddleware(app, auth)
+    clients = [Client(asgi, await logged_in(asgi)) for _ in range(3)]
+    async with anyio.create_task_group() as group:
+        for client in clients:
+            group.start_soon(client.run)
+            await until(lambda client=client: client.said)
+        if leaves:
+            clients[0].leave()
+            await until(lambda: clients[0].is_over)
+        await auth.revoke_user("alice")
+        for client in clients[1:]:
+            await until(lambda client=client: "websocket.close" in client.said)
+            await until(lambda client=client: client.is_over)
+    assert auth.followers == 0
