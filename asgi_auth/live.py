@@ -19,8 +19,10 @@ import anyio.lowlevel
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
+from asgi_auth.backends.jwt import Revocation
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.loops import PerLoop
+from asgi_auth.model import Identity
 from asgi_auth.stores import Ended, Loaded
 from asgi_auth.view import View
 
@@ -74,17 +76,18 @@ class Live:
 
     Attributes:
         sid, user_id: its session's, and whose that is.
+        revocation: what a missing answer means, as `JWT_REVOCATION` says it: `strict`: nothing passes meanwhile;
+            `available`: everything does; `off`: nobody asks.
         ending: why it ends; None: it does not.
 
     Args:
         say_goodbye: tells the client; called once, after nothing of the application's waits on the connection any more.
     """
 
-    def __init__(
-        self, lives: Lives, sid: str, user_id: str | None, say_goodbye: Callable[[Ending], Awaitable[None]]
-    ) -> None:
-        self.sid = sid
-        self.user_id = user_id
+    def __init__(self, lives: Lives, identity: Identity, say_goodbye: Callable[[Ending], Awaitable[None]]) -> None:
+        self.sid = identity.session_id
+        self.user_id = identity.user.id
+        self.revocation: Revocation = "strict" if identity.backend == "session" else lives.revocation
         self.ending: Ending | None = None
         self.until = 0.0
         self.is_queued = False
@@ -134,7 +137,7 @@ class Live:
             SessionEnded: nothing may, for good.
         """
         now = self._lives.view.clock()
-        if self._doubted or not self._lives.view.is_current(now):
+        if self.revocation == "strict" and (self._doubted or not self._lives.view.is_current(now)):
             await self.run(self.confirm)
         elif now - self._breathed_at > BREATH:
             self._breathed_at = now
@@ -144,7 +147,7 @@ class Live:
 
     async def confirm(self) -> None:
         """Ask whether the session lives, until somebody can say so or the patience is over."""
-        with anyio.move_on_after(PATIENCE) as patience:
+        with anyio.move_on_after(PATIENCE if self.revocation == "strict" else None) as patience:
             while self.ending is None:
                 self._doubted = False
                 try:
@@ -220,10 +223,14 @@ class Lives:
     """All open connections of this process, in the rooms of their event loops.
 
     The view tells it of ends and changes (`heard_end`, `heard_of`).
+
+    Args:
+        revocation: of access tokens; see `Live`.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, *, revocation: Revocation = "strict") -> None:
         self.view = view
+        self.revocation = revocation
         self._rooms = PerLoop(Room)
         self._of_session: dict[str, set[Live]] = {}
         self._of_user: dict[str | None, set[Live]] = {}
@@ -243,12 +250,17 @@ class Lives:
         Raises:
             StoreUnavailable: nobody can say.
         """
+        if live.revocation == "off":
+            return None
         self._of_session.setdefault(live.sid, set()).add(live)
         self._of_user.setdefault(live.user_id, set()).add(live)
         live.room.open.add(live)
         try:
             found = await self.view.session(live.sid)
-        except BaseException:
+        except BaseException as error:
+            if live.revocation == "available" and isinstance(error, StoreUnavailable):
+                live.doubt()
+                return None
             self.leave(live)
             raise
         if live.ending is None and isinstance(found, Loaded):

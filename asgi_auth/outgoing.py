@@ -139,8 +139,7 @@ class Exchange(Context):
     def _connection(self) -> Live:
         if self._live is None:
             assert self.identity is not None
-            lives = self.auth.parts.lives
-            self._live = Live(lives, self.identity.session_id, self.identity.user.id, self._say_goodbye)
+            self._live = Live(self.auth.lives, self.identity, self._say_goodbye)
         return self._live
 
     async def _stream(self, message: Message) -> None:
@@ -153,11 +152,10 @@ class Exchange(Context):
         await live.run(lambda: self.to_client(message))
 
     async def _join(self, live: Live) -> None:
-        lives = self.auth.parts.lives
         if self._host is not None:
             self._host.start_soon(self.auth.host)
         try:
-            ending = await lives.join(live)
+            ending = await self.auth.lives.join(live)
         except StoreUnavailable:
             live.end(Ending("unavailable"))
             return
@@ -263,7 +261,7 @@ class Exchange(Context):
 
     async def close(self) -> None:
         if self._live is not None:
-            self.auth.parts.lives.leave(self._live)
+            self.auth.lives.leave(self._live)
             await self._live.over()
         await super().close()
 

@@ -114,7 +114,7 @@ def found(
         store=store,
         store_name=store_name,
         view=view,
-        lives=Lives(view),
+        lives=Lives(view, revocation=settings.jwt_revocation),
         activity=Activity(store, view.clock, idle=min(settings.session_idle, settings.anonymous_idle)),
         directory=directory,
         users=users,

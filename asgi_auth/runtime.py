@@ -13,6 +13,7 @@ from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.directory import Directory
 from asgi_auth.errors import AuthError, ConfigurationError, StoreUnavailable
+from asgi_auth.live import Lives
 from asgi_auth.loops import PerLoop
 from asgi_auth.parts import Foundation, Parts, complete, found
 from asgi_auth.sessions.cookies import name_pattern
@@ -175,6 +176,11 @@ class Runtime:
     def audit(self) -> Audit | None:
         """The log of security events, as soon as the settings are known to be right."""
         return None if self._base is None else self._base.audit
+
+    @property
+    def lives(self) -> Lives:
+        """The open connections; tokens open some whether or not the store has ever answered."""
+        return self._founded().lives
 
     @property
     def log(self) -> Audit:

@@ -127,7 +127,7 @@ class Socket:
     async def close(self) -> None:
         """The application is over."""
         if self._live is not None:
-            self._context.auth.parts.lives.leave(self._live)
+            self._context.auth.lives.leave(self._live)
             await self._live.over()
         await self._context.close()
 
@@ -196,12 +196,11 @@ class Socket:
         identity, auth = self._context.identity, self._context.auth
         if identity is None:
             return
-        lives = auth.parts.lives
-        self._live = Live(lives, identity.session_id, identity.user.id, self._say_goodbye)
+        self._live = Live(auth.lives, identity, self._say_goodbye)
         if self._host is not None:
             self._host.start_soon(auth.host)
         try:
-            ending = await lives.join(self._live)
+            ending = await auth.lives.join(self._live)
         except StoreUnavailable as error:
             self._replaced, self._live = True, None
             await self.refuse(error)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from seats import ALICE, browser, cookie_of, living, new_auth, socket_scope
-from view_helpers import until
+from ports import free_port
+from seats import ALICE, browser, call, cookie_of, http_scope, living, new_auth, socket_scope
+from view_helpers import is_current, until
 
 from asgi_auth import Auth, AuthMiddleware
 
 
 async def app(scope, receive, send):
-    """Logs in at `/login`, streams two parts at `/stream`, and hears a socket out."""
+    """Logs in at `/login`, streams two parts at `/stream`, and echoes on a socket."""
     assert scope["type"] != "lifespan"  # it has none of its own
     if scope["type"] == "http":
         if scope["path"] == "/login":
@@ -23,8 +24,8 @@ async def app(scope, receive, send):
         return
     await receive()
     await send({"type": "websocket.accept"})
-    while (await receive())["type"] == "websocket.receive":
-        pass
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
 
 
 class Client:
@@ -44,6 +45,9 @@ class Client:
 
     async def _hear(self, message) -> None:
         self.said.append(message["type"])
+
+    def tell(self, text) -> None:
+        self._incoming.send_nowait({"type": "websocket.receive", "text": text})
 
     def leave(self) -> None:
         self._incoming.send_nowait({"type": "websocket.disconnect", "code": 1000})
@@ -90,3 +94,38 @@ async def test_without_a_lifespan_each_socket_ends_with_its_session(leaves) -> N
             await until(lambda client=client: "websocket.close" in client.said)
             await until(lambda client=client: client.is_over)
     assert auth.followers == 0
+
+
+@pytest.mark.parametrize("revocation", ["available", "off"])
+async def test_a_silent_store_ends_no_connection_of_a_token_that_counts_without_it(redis_url, revocation) -> None:
+    keys = {"jwt_key": "k" * 48, "jwt_algorithm": "HS256", "jwt_revocation": revocation}
+    async with new_auth(redis_url, **keys) as maker:
+        headers = [("authorization", f"Bearer {(await maker.issue(ALICE)).access_token}")]
+    asgi = AuthMiddleware(app, new_auth(f"redis://127.0.0.1:{free_port()}", timeout=0.3, **keys))
+    async with living(asgi), anyio.create_task_group() as group:
+        answer = await call(asgi, http_scope("/stream", headers=headers))
+        assert (answer.status, answer.body) == (200, b"onetwo")
+        client = Client(asgi, headers)
+        group.start_soon(client.run)
+        await until(lambda: client.said)
+        client.tell("hello")
+        await until(lambda: len(client.said) == 2)
+        client.leave()
+    assert client.said == ["websocket.accept", "websocket.send"]
+
+
+async def test_available_still_ends_connections_once_the_store_answers(serve) -> None:
+    server = serve(appendonly="yes", appendfsync="always")
+    auth = new_auth(server.url, timeout=0.3, staleness=0.2, jwt_revocation="available")
+    asgi = AuthMiddleware(app, auth)
+    async with living(asgi), anyio.create_task_group() as group, new_auth(server.url) as other:
+        headers = [("authorization", f"Bearer {(await auth.issue(ALICE)).access_token}")]
+        assert (await call(asgi, http_scope("/", headers=headers))).status == 200
+        server.kill()
+        await until(lambda: not is_current(auth.parts.view))
+        client = Client(asgi, headers)
+        group.start_soon(client.run)
+        await until(lambda: client.said == ["websocket.accept"])
+        server.start()
+        assert await other.revoke_user("alice") == 1
+        await until(lambda: "websocket.close" in client.said)
