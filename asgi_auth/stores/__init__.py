@@ -271,7 +271,11 @@ class Store(Protocol):
         ...
 
     async def behind(self, mark: Entry | None) -> list[Member]:
-        """Who follows the feed under a lease and has not yet said that `mark` is applied; None: all who do."""
+        """Who follows the feed under a lease and has not yet said that `mark` is applied; None: all who do.
+
+        Raises:
+            StoreUnavailable: `mark` is not in the feed, so members may have been lost with it.
+        """
         ...
 
     async def expel(self, member: Member) -> None:

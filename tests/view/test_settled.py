@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from clocks import Clock
+from redis_helpers import opened
 from store_helpers import cookie, login, sid
 from view_helpers import LEASE, Stage, Worker, following, here, hold, is_current, is_warm, until, worker
 
@@ -331,3 +332,23 @@ async def waits_for(process: Worker, how: int, redis_url: str) -> None:
 async def test_wait_outlasts_the_lease_of_a_stopped_process(redis_url, anyio_backend, how):
     with worker(redis_url, 0.5) as process:
         await waits_for(process, how, redis_url)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_flush_during_the_wait_forgets_no_member(redis_url, anyio_backend):
+    """It forgets their names; their leases go on."""
+    store = RedisStore(redis_url, timeout=10)
+    mine, other = Stage(store), Stage(store)
+    ours, theirs = View(mine, staleness=1.0), View(other, staleness=1.0)
+    await login(store, cookie("a"))
+    async with following(ours), following(theirs):
+        await anyio.sleep(1.1)  # longer than a lease, so that they know each other
+        await hold(theirs, sid("a"))
+        other.own_feed.sent.close()
+        async with settling(mine, ours.follower, lambda: ours.store.end(sid("a"), "revoked")) as change:
+            await change.waits()
+            with opened(redis_url) as server:
+                server.flushall()
+        assert not is_warm(theirs, sid("a"))
+        other.own_feed.sent.open()
+    await store.aclose()

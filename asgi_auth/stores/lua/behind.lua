@@ -1,6 +1,7 @@
 #!lua flags=no-writes
 -- ARGV: an entry's id and nonce, or nothing. Who follows the feed and has not said that it is applied: {name, value} each. Only ids
--- and nonces that stand in this very feed, at the entry or behind it, count.
+-- and nonces that stand in this very feed, at the entry or behind it, count. An entry that is not there is an error: with it
+-- the members may be lost.
 local id, nonce = ARGV[4], ARGV[5]
 local passed = {}
 for i, entry in ipairs(id ~= '' and redis.call('XRANGE', P .. 'events', id, '+') or {}) do
@@ -8,6 +9,9 @@ for i, entry in ipairs(id ~= '' and redis.call('XRANGE', P .. 'events', id, '+')
     break
   end
   passed[entry[1] .. ' ' .. entry[2][2]] = true
+end
+if id ~= '' and not passed[id .. ' ' .. nonce] then
+  return redis.error_reply('GONE the feed is another one')
 end
 local late, members = {}, redis.call('HGETALL', P .. 'readers')
 for i = 1, #members, 2 do
