@@ -212,8 +212,8 @@ class Follower:
         await anyio.sleep(max(0.0, at - self._clock()))
 
     async def leave(self) -> None:
-        """Answer no more from the copy, and close what the running event loop opened."""
-        if self._attached_at == float("inf"):  # nobody knows of this process
+        """Answer no more from the copy, unless somebody still follows, and close what the running event loop opened."""
+        if self._followers or self._attached_at == float("inf"):  # the latter: nobody knows of this process
             return
         self.lease_until, self._cursor, self._attached_at = float("-inf"), None, float("inf")
         with suppress(StoreUnavailable):

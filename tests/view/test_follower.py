@@ -323,3 +323,18 @@ def test_the_lease_counts_on_the_views_own_clock(redis_url):
     assert View(RedisStore(redis_url)).clock is steady_clock
     ours = Clock()
     assert View(RedisStore(redis_url, clock=ours)).clock is ours
+
+
+async def test_who_leaves_while_another_follows_leaves_them_a_member(view, feed, redis_store, clock):
+    """A beat whose answer was under way would give a lease that nobody knows of."""
+    async with following(view):
+        feed.answered.close()
+        feed._told.append(None)
+        await feed.answered.reached()
+        clock.advance(0.1 * LEASE)
+        await view.follower.leave()
+        feed.answered.open()
+        await until(lambda: feed.done == feed.started)
+        await anyio.sleep(0.01)
+        assert is_current(view)
+        assert len(await redis_store.behind(None)) == 1
