@@ -78,6 +78,8 @@ class _Applying:
             raise
         if ended is not None:
             self._copy.ended(ended)
+        else:  # by a change that may not have been heard of here
+            self._copy.gone(sid)
         return ended
 
     async def supersede(self, sid: str) -> None:

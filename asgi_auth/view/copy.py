@@ -177,6 +177,14 @@ class Copy:
         if self.watcher is not None:
             self.watcher.heard_end(ended)
 
+    def gone(self, sid: str) -> None:
+        """A session is dead, nobody has said why."""
+        self.changed(sid)
+        self.revocations.ended(sid)
+        self.version += 1
+        if self.watcher is not None:
+            self.watcher.heard_end(Ended(sid, None, "revoked"))
+
     def revoked(self, page: list[Revocation]) -> None:
         """What kills tokens, as the store keeps it."""
         self.version += 1

@@ -303,3 +303,15 @@ async def restored_after(stage, url, view, change):
 def _keys(url):
     with opened(url) as control:
         return control.keys("*")
+
+
+async def test_who_ends_a_session_that_was_ended_elsewhere_has_ended_its_tokens_here(redis_store, redis_stage):
+    """What the other process did has not been heard of."""
+    view = View(redis_stage, staleness=LEASE, token_lifetime=TOKEN)
+    (token,) = await tokens(redis_store, "a")
+    async with following(view):
+        await redis_store.end(sid("a"), "revoked")
+        assert stands(view, token) == [True]
+        assert await view.store.end(sid("a"), "revoked") is None
+        assert stands(view, token) == [False]
+        assert await states(view, token) == ["revoked"]

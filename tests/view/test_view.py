@@ -390,3 +390,21 @@ async def test_a_refresh_token_used_twice_is_known_here_at_once(redis_store, red
         assert (await exchange(view.store, "t", 1, "guess", "t3", revision=1)).outcome == "reused"
         assert kind_of(await view.session(sid("t"))) == "dead"
         assert not view.stands(stamp, view.clock())
+
+
+async def test_a_load_of_before_does_not_outlive_an_end_that_was_made_elsewhere_too(redis_store, redis_stage):
+    await login(redis_store, cookie("a"))
+    view, loaded, ending = make(redis_stage), redis_stage.after["load"], redis_stage.before["end"]
+    async with following(view), anyio.create_task_group() as group:
+        ending.close()
+        group.start_soon(view.store.end, sid("a"), "revoked")
+        await ending.reached()
+        loaded.close()
+        group.start_soon(view.session, sid("a"))
+        await loaded.reached()
+        await redis_store.end(sid("a"), "logout")
+        ending.open()
+        await until(lambda: redis_stage.asked.count("end") == 1 and not ending.waiting)
+        await anyio.sleep(0.05)
+        loaded.open()
+    assert view.held(sid("a")) is None
