@@ -160,8 +160,10 @@ class Follower:
 
     def _hear(self, entry: Entry) -> None:
         """A message: it counts at once, and a beat must bring the same."""
-        with suppress(*_UNREADABLE):  # the beat will tell
+        try:
             self._copy.apply(entry.event)
+        except _UNREADABLE:  # the beat will tell
+            return
         if self._cursor is not None and entry.is_after(self._cursor):
             self._heard[entry.nonce] = entry.event, self._beats
 
