@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 
@@ -20,6 +21,9 @@ from asgi_auth.sessions.cookies import name_pattern
 from asgi_auth.settings import Settings
 from asgi_auth.startup import announce
 from asgi_auth.stores import Store
+
+
+log = logging.getLogger("asgi_auth")
 
 
 class Runtime:
@@ -143,15 +147,17 @@ class Runtime:
         while True:
             try:
                 parts = await self.opened()
-                break
+                async with anyio.create_task_group() as group:
+                    group.start_soon(parts.view.follower.run)
+                    group.start_soon(parts.lives.run)
+                    group.start_soon(parts.activity.run)
             except ConfigurationError:
                 return  # each request is told
             except StoreUnavailable:
-                await anyio.sleep(1)  # a request may find the store first
-        async with anyio.create_task_group() as group:
-            group.start_soon(parts.view.follower.run)
-            group.start_soon(parts.lives.run)
-            group.start_soon(parts.activity.run)
+                pass  # a request may find the store first
+            except Exception:  # then the store is asked; nothing of the application's depends on it
+                log.exception("what keeps the view current has failed, and begins anew")
+            await anyio.sleep(1)
 
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later call opens it again."""

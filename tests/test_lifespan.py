@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from asgi_auth import Auth, AuthMiddleware, ConfigurationError, Settings
+from asgi_auth.live import Lives
 
 STARTUP, SHUTDOWN = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
 STARTED, STOPPED = {"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}
@@ -357,3 +358,22 @@ async def test_without_lifespan_the_first_request_opens_and_later_ones_do_not() 
 
 async def _ok() -> Response:
     return Response()
+
+
+async def test_what_keeps_the_view_current_may_fail_without_the_application(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth = new_auth()
+    app = Talker("receive", STARTED, "receive", STOPPED)
+
+    def failing(*_: object) -> float:
+        monkeypatch.undo()
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(Lives, "_look_after", failing)
+    async with living(AuthMiddleware(app, auth)) as said:
+        with anyio.fail_after(10):
+            while "a mistake of ours" not in caplog.text or not auth.parts.view.is_current(auth.parts.view.clock()):
+                await anyio.sleep(0.01)
+        assert app.heard == [STARTUP]
+    assert said == [STARTED, STOPPED]
