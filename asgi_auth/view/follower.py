@@ -302,9 +302,13 @@ class Follower:
     async def _end_again(self) -> None:
         """A restart or a restore from old data may have brought back what was seen dead. Here it stays dead; for the
         others it is ended again, some with each beat."""
-        for _ in range(min(_AT_ONCE, len(self._repeat))):
-            await end_again(self._store, self._repeat[-1])
-            self._repeat.pop()
+        some, self._repeat = self._repeat[-_AT_ONCE:], self._repeat[:-_AT_ONCE]  # other event loops take others
+        try:
+            while some:
+                await end_again(self._store, some[-1])
+                some.pop()
+        finally:
+            self._repeat += some
 
     def _forked(self) -> None:
         """A child has neither lease nor copy, and is another member."""
