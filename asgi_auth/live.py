@@ -79,6 +79,7 @@ class Live:
         revocation: what a missing answer means, as `JWT_REVOCATION` says it: `strict`: nothing passes meanwhile;
             `available`: everything does; `off`: nobody asks.
         ending: why it ends; None: it does not.
+        is_in: whether its session was found alive, so that the application may use it.
 
     Args:
         say_goodbye: tells the client; called once, after nothing of the application's waits on the connection any more.
@@ -89,6 +90,7 @@ class Live:
         self.user_id = identity.user.id
         self.revocation: Revocation = "strict" if identity.backend == "session" else lives.revocation
         self.ending: Ending | None = None
+        self.is_in = False
         self.until = 0.0
         self.is_queued = False
         self.room = lives.room()
@@ -110,6 +112,9 @@ class Live:
         if self.ending is None:
             self.ending = ending
             self._lives.leave(self)
+            if not self.is_in:  # nobody was let in, so nobody is told goodbye
+                self._said.set()
+                return
             self.room.ended.append(self)
             self.room.wake()
 
@@ -259,16 +264,16 @@ class Lives:
             found = await self.view.session(live.sid)
         except BaseException as error:
             if live.revocation == "available" and isinstance(error, StoreUnavailable):
+                live.is_in = True
                 live.doubt()
                 return None
             self.leave(live)
             raise
-        if live.ending is None and isinstance(found, Loaded):
+        if not isinstance(found, Loaded):
+            live.end(ending_of(found))
+        elif live.ending is None:
+            live.is_in = True
             self.lives_for(live, found.remaining)
-            return None
-        live.end(ending_of(None if isinstance(found, Loaded) else found))
-        live.room.ended.remove(live)  # nobody was let in, so nobody is told goodbye
-        live._said.set()
         return live.ending
 
     def leave(self, live: Live) -> None:

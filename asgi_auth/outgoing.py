@@ -157,8 +157,8 @@ class Exchange(Context):
         try:
             ending = await self.auth.lives.join(live)
         except StoreUnavailable:
-            live.end(Ending("unavailable"))
-            return
+            ending = Ending("unavailable")
+            live.end(ending)
         if ending is not None:
             await self._say_goodbye(ending)
 

@@ -6,9 +6,10 @@ import anyio
 import pytest
 from ports import free_port
 from seats import ALICE, browser, call, cookie_of, http_scope, living, new_auth, socket_scope
-from view_helpers import is_current, until
+from view_helpers import Stage, is_current, until
 
-from asgi_auth import Auth, AuthMiddleware
+from asgi_auth import Auth, AuthMiddleware, Settings
+from asgi_auth.stores.opening import open_store
 
 
 async def app(scope, receive, send):
@@ -129,3 +130,31 @@ async def test_available_still_ends_connections_once_the_store_answers(serve) ->
         server.start()
         assert await other.revoke_user("alice") == 1
         await until(lambda: "websocket.close" in client.said)
+
+
+async def test_a_session_that_ends_while_its_socket_is_accepted_gets_none(redis_url) -> None:
+    stage = Stage(open_store(redis_url, timeout=10))
+    auth = Auth(Settings(store=redis_url, staleness=0), store=stage)
+    entered, accepts = anyio.Event(), anyio.Event()
+
+    async def slow(scope, receive, send):
+        if scope["type"] == "websocket":
+            entered.set()
+            await accepts.wait()
+        await app(scope, receive, send)
+
+    asgi = AuthMiddleware(slow, auth)
+    async with living(asgi), anyio.create_task_group() as group:
+        client = Client(asgi, await logged_in(asgi))
+        group.start_soon(client.run)
+        await entered.wait()
+        loaded = stage.after["load"]
+        loaded.close()
+        accepts.set()
+        await loaded.reached()
+        assert await auth.revoke_user("alice") == 1
+        await anyio.sleep(0.1)
+        assert client.said == []
+        loaded.open()
+        await until(lambda: client.is_over)
+    assert client.said == ["websocket.http.response.start", "websocket.http.response.body"]
