@@ -64,7 +64,7 @@ class Activity:
                     await self._write(float("inf"))
 
     async def _write(self, now: float) -> None:
-        due = [sid for sid, (_, due) in self._used.items() if due <= now]
+        due = [sid for sid, (_, due) in tuple(self._used.items()) if due <= now]
         for start in range(0, len(due), _PAGE):
             page = {sid: self._used[sid] for sid in due[start : start + _PAGE] if sid in self._used}
             asked_at = self._clock()
@@ -75,4 +75,4 @@ class Activity:
                 return
             for sid, noted in page.items():
                 if self._used.get(sid) == noted:
-                    del self._used[sid]
+                    self._used.pop(sid, None)

@@ -244,11 +244,12 @@ class Copy:
         self.version += 1
 
     def _forget_living(self) -> None:
+        # Several event loops may be here at once, each in a thread of its own: nothing is gone through that may grow.
         if self.watcher is not None:
             self.watcher.heard_of(None)
-        for held in self._held.values():
+        gone, self._held = self._held, {}
+        for held in tuple(gone.values()):
             held.valid = False
-        self._held.clear()
         self.version += 1
         self._of_user.clear()
         self._room = self._size

@@ -57,7 +57,7 @@ class Fading(Generic[V]):
     def since(self, at: float) -> list[V]:
         """What was learnt at that time or later, but within the last hour."""
         at = max(at, self._clock() - TOMBSTONE_LIFETIME)
-        return [value for value, learnt_at in self._entries.values() if learnt_at >= at]
+        return [value for value, learnt_at in tuple(self._entries.values()) if learnt_at >= at]
 
 
 class Ends:

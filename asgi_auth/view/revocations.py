@@ -4,8 +4,11 @@ much, it is said that the store must be asked."""
 from __future__ import annotations
 
 import struct
+from typing import TypeVar
 
 from asgi_auth.clock import Clock
+
+V = TypeVar("V")
 
 EXACT = 100_000
 """As many are kept as they are; those that come after them are packed."""
@@ -20,6 +23,12 @@ _BUCKETS = 2**15
 _PARTS = 4
 """Of the shortest life; what is over is let go of after each."""
 _HASH = struct.Struct("<q")
+
+
+def _let_go(known: dict[str, V], over: list[str]) -> None:
+    """In place: what another event loop puts there meanwhile, in a thread of its own, must stay."""
+    for key in over:
+        known.pop(key, None)
 
 
 class Revocations:
@@ -85,7 +94,7 @@ class Revocations:
 
     def _is_doubted(self, user_id: str) -> bool:
         now = self._clock()
-        self._doubted = {user: until for user, until in self._doubted.items() if until > now}
+        _let_go(self._doubted, [user for user, until in tuple(self._doubted.items()) if until <= now])
         return user_id in self._doubted or "" in self._doubted
 
     def _pack(self, key: str, until: float) -> None:
@@ -115,8 +124,8 @@ class Revocations:
 
     def _sweep(self, now: float) -> None:
         self._sweep_at = now + self._part
-        self._sids = {sid: until for sid, until in self._sids.items() if until > now}
-        self._floors = {user: floor for user, floor in self._floors.items() if floor[1] > now}
+        _let_go(self._sids, [sid for sid, until in tuple(self._sids.items()) if until <= now])
+        _let_go(self._floors, [user for user, floor in tuple(self._floors.items()) if floor[1] <= now])
         for part in [part for part in self._packed if part * self._part <= now]:
             buckets = self._packed.pop(part)
             self._packed_count -= sum(map(len, buckets.values())) // _HASH.size

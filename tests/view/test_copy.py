@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 from store_helpers import IDLE, cookie, sid
 
+from asgi_auth.clock import steady_clock
 from asgi_auth.model import Event, UserRow
 from asgi_auth.stores import Ended, History, Loaded, Revocation, rules
 from asgi_auth.view import copy as copies
@@ -280,3 +284,43 @@ def test_a_session_that_a_load_no_longer_finds_is_held_no_more(clock, copy):
     assert copy.admit(sid("a"), copy.mark(), None)
     assert held(copy, "a") == []
     assert copy.version > version
+
+
+def test_several_threads_may_use_it_at_once(clock):
+    """Each with an event loop of its own: nobody trips over another, and no doubt is lost."""
+    copy, stop, failures = Copy(steady_clock, token_lifetime=0.001), threading.Event(), []
+    loaded = [(sid(f"{number}"), living(clock, f"{number}")) for number in range(300)]
+
+    def enter():
+        for name, answer in loaded:
+            copy.admit(name, copy.mark(), answer)
+
+    def end():
+        for name, _ in loaded:
+            copy.revocations.ended(name)
+            copy.revocations.doubt(name)
+            copy.ends.user("epoch", name, 1)
+            assert copy.revocations.hits(name, name, 0)
+
+    def until_stopped(step):
+        while not stop.is_set():
+            try:
+                step()
+            except Exception as failure:
+                failures.append(failure)
+                stop.set()
+
+    steps = (enter, enter, end, end, lambda: copy.apply(Event("all", {"era": 1})), lambda: copy.ends.since(0.0, "epoch"))
+    threads = [threading.Thread(target=until_stopped, args=(step,)) for step in steps]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        stop.wait(2)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    assert failures == []
