@@ -41,6 +41,9 @@ BREATH = 0.01
 POLL = 0.01
 """Seconds between two looks at a feed that tells nothing by itself, while connections are open."""
 
+AT_ONCE = 200
+"""Connections that are asked about at a time; more would hold up the loop, and the server."""
+
 _IDLE = 0.25
 _AGAIN = 0.25
 _FEW = 100
@@ -324,11 +327,11 @@ class Lives:
                 self.lives_for(live, live.until - now)
             else:
                 live.doubt()
-        while room.doubted:
+        for _ in range(min(len(room.doubted), AT_ONCE)):
             group.start_soon(room.doubted.pop().confirm)
         while room.ended:
             group.start_soon(room.ended.pop().finish)
-        pause = POLL if room.open and self.view.is_instant else _IDLE
+        pause = POLL if room.doubted or (room.open and self.view.is_instant) else _IDLE
         return min(pause, max(0.0, room.deadlines[0][0] - now)) if room.deadlines else pause
 
 

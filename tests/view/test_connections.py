@@ -8,7 +8,7 @@ from ports import free_port
 from seats import ALICE, browser, call, cookie_of, http_scope, living, new_auth, socket_scope
 from view_helpers import Stage, is_current, until
 
-from asgi_auth import Auth, AuthMiddleware, Settings
+from asgi_auth import Auth, AuthMiddleware, Settings, live
 from asgi_auth.stores.opening import open_store
 
 
@@ -158,3 +158,27 @@ async def test_a_session_that_ends_while_its_socket_is_accepted_gets_none(redis_
         loaded.open()
         await until(lambda: client.is_over)
     assert client.said == ["websocket.http.response.start", "websocket.http.response.body"]
+
+
+async def test_connections_in_doubt_are_asked_about_a_few_at_a_time(monkeypatch) -> None:
+    """All of them at once would hold up the loop: 10,000 took it for a second and a half."""
+    monkeypatch.setattr(live, "AT_ONCE", 2)
+    auth = new_auth()
+    asgi = AuthMiddleware(app, auth)
+    async with living(asgi), anyio.create_task_group() as group:
+        clients = [Client(asgi, await logged_in(asgi)) for _ in range(7)]
+        for client in clients:
+            group.start_soon(client.run)
+        await until(lambda: all(client.said for client in clients))
+        room, look_after, doubted = auth.lives.room(), auth.lives._look_after, []
+
+        def look(*given):
+            doubted.append(len(room.doubted))
+            return look_after(*given)
+
+        monkeypatch.setattr(auth.lives, "_look_after", look)
+        auth.lives.heard_of(None)
+        await until(lambda: not room.doubted)
+        assert [number for number in doubted if number] == [7, 5, 3, 1]
+        await auth.revoke_all()
+        await until(lambda: all(client.is_over for client in clients))

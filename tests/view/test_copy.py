@@ -310,7 +310,14 @@ def test_several_threads_may_use_it_at_once(clock):
                 failures.append(failure)
                 stop.set()
 
-    steps = (enter, enter, end, end, lambda: copy.apply(Event("all", {"era": 1})), lambda: copy.ends.since(0.0, "epoch"))
+    steps = (
+        enter,
+        enter,
+        end,
+        end,
+        lambda: copy.apply(Event("all", {"era": 1})),
+        lambda: copy.ends.since(0.0, "epoch"),
+    )
     threads = [threading.Thread(target=until_stopped, args=(step,)) for step in steps]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
