@@ -6,8 +6,11 @@ import json
 import math
 import os
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ _ENTRIES = "SELECT id, nonce, kind, body FROM events WHERE id >= ? ORDER BY id L
 
 
 class SQLiteFeed:
-    """`Feed` over one file.
+    """`Feed` over one file. Its connection is closed while the process forks, as the store's are.
 
     Args:
         found: device and inode of the file that lies at the path now.
@@ -35,29 +38,34 @@ class SQLiteFeed:
     def __init__(self, path: Path, found: Callable[[], tuple[int, int]]) -> None:
         self._path = path
         self._found = found
-        self._opened: tuple[sqlite3.Connection, tuple[int, int], int] | None = None
+        self._opened: tuple[sqlite3.Connection, tuple[int, int]] | None = None
         self._proved: tuple[int, Entry] | None = None
         self._there = (0, 0)
         self._asked_at = -math.inf
+        self._looking = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            hold, release = weakref.WeakMethod(self._hold), weakref.WeakMethod(self._release)
+            os.register_at_fork(
+                before=partial(_call, hold),
+                after_in_parent=partial(_call, release),
+                after_in_child=partial(_call, release),
+            )
 
     def look(self, cursor: Entry) -> Beat:
-        try:
-            return self._look(cursor)
-        except (sqlite3.Error, OSError, ValueError) as error:  # an entry may be no JSON
-            self._close()
-            raise StoreUnavailable(f"the SQLite store gave no answer ({type(error).__name__})") from error
+        with self._looking:
+            try:
+                return self._look(cursor)
+            except (sqlite3.Error, OSError, ValueError) as error:
+                self._close()
+                raise StoreUnavailable(f"the SQLite store gave no answer ({type(error).__name__})") from error
 
     def _look(self, cursor: Entry) -> Beat:
-        there, process = self._lies_there(), os.getpid()
+        there = self._lies_there()
         if self._opened is None:
-            self._opened = schema.connect(self._path), there, process
-        connection, identity, opener = self._opened
-        if opener != process:  # a fork: it is the parent's, and closing it here would let go of the parent's locks
-            _INHERITED.append(connection)
-        if there != identity or opener != process:
-            if opener == process:
-                self._close()
-            self._opened = self._proved = None
+            self._opened = schema.connect(self._path), there
+        connection, identity = self._opened
+        if there != identity:
+            self._close()
             return Beat(None)
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if (version, cursor) == self._proved:
@@ -88,11 +96,21 @@ class SQLiteFeed:
         raise Deaf("nobody tells SQLite's readers anything")
 
     async def leave(self) -> None:
+        with self._looking:
+            self._close()
+
+    def _hold(self) -> None:
+        self._looking.acquire()
         self._close()
 
+    def _release(self) -> None:
+        self._looking.release()
 
-_INHERITED: list[sqlite3.Connection] = []
-"""Connections of the process that this one is a fork of. Never closed."""
+
+def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    found = method()
+    if found is not None:
+        found()
 
 
 def _entry(number: int, nonce: str, kind: Any, body: str) -> Entry:

@@ -287,6 +287,8 @@ def open_files():
     return [os.readlink(place) for place in places if os.path.exists(place)]
 
 anyio.run(write, "before")
+feed, cursor = store.feed(), anyio.run(store.newest)
+assert not feed.look(cursor).more
 assert any("store.sqlite3" in name for name in open_files())
 child = os.fork()
 if child == 0:
