@@ -238,7 +238,7 @@ class Lives:
 
     def __init__(self, view: View, *, revocation: Revocation = "strict") -> None:
         self.view = view
-        self.revocation = revocation
+        self.revocation: Revocation = revocation
         self._rooms = PerLoop(Room)
         self._of_session: dict[str, set[Live]] = {}
         self._of_user: dict[str | None, set[Live]] = {}

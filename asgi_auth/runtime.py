@@ -22,7 +22,6 @@ from asgi_auth.settings import Settings
 from asgi_auth.startup import announce
 from asgi_auth.stores import Store
 
-
 log = logging.getLogger("asgi_auth")
 
 

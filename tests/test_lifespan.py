@@ -373,7 +373,7 @@ async def test_what_keeps_the_view_current_may_fail_without_the_application(
     monkeypatch.setattr(Lives, "_look_after", failing)
     async with living(AuthMiddleware(app, auth)) as said:
         with anyio.fail_after(10):
-            while "a mistake of ours" not in caplog.text or not auth.parts.view.is_current(auth.parts.view.clock()):
+            while "a mistake of ours" not in caplog.text or not auth.parts.view.is_current(auth.parts.view.clock()):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         assert app.heard == [STARTUP]
     assert said == [STARTED, STOPPED]
