@@ -30,10 +30,10 @@ async def app(scope, receive, send):
 
 
 class Client:
-    """The client of one socket."""
+    """The client of one connection."""
 
-    def __init__(self, app, headers) -> None:
-        self._app, self._headers = app, headers
+    def __init__(self, app, scope) -> None:
+        self._app, self._scope = app, scope
         self._incoming, self._received = anyio.create_memory_object_stream(10)
         self._incoming.send_nowait({"type": "websocket.connect"})
         self.said: list[str] = []
@@ -41,7 +41,7 @@ class Client:
 
     async def run(self) -> None:
         with self._incoming, self._received:
-            await self._app(socket_scope("/", self._headers), self._received.receive, self._hear)
+            await self._app(self._scope, self._received.receive, self._hear)
         self.is_over = True
 
     async def _hear(self, message) -> None:
@@ -68,7 +68,7 @@ async def test_sockets_that_were_left_are_let_go_of() -> None:
     async with living(asgi):
         headers = await logged_in(asgi)
         for _ in range(300):
-            client = Client(asgi, headers)
+            client = Client(asgi, socket_scope("/", headers))
             client.leave()
             await client.run()
             assert client.said == ["websocket.accept"]
@@ -82,7 +82,7 @@ async def test_without_a_lifespan_each_socket_ends_with_its_session(leaves) -> N
     """Also when the one that came first, and looked after all of them, has gone."""
     auth = new_auth()
     asgi = AuthMiddleware(app, auth)
-    clients = [Client(asgi, await logged_in(asgi)) for _ in range(3)]
+    clients = [Client(asgi, socket_scope("/", await logged_in(asgi))) for _ in range(3)]
     async with anyio.create_task_group() as group:
         for client in clients:
             group.start_soon(client.run)
@@ -106,7 +106,7 @@ async def test_a_silent_store_ends_no_connection_of_a_token_that_counts_without_
     async with living(asgi), anyio.create_task_group() as group:
         answer = await call(asgi, http_scope("/stream", headers=headers))
         assert (answer.status, answer.body) == (200, b"onetwo")
-        client = Client(asgi, headers)
+        client = Client(asgi, socket_scope("/", headers))
         group.start_soon(client.run)
         await until(lambda: client.said)
         client.tell("hello")
@@ -124,7 +124,7 @@ async def test_available_still_ends_connections_once_the_store_answers(serve) ->
         assert (await call(asgi, http_scope("/", headers=headers))).status == 200
         server.kill()
         await until(lambda: not is_current(auth.parts.view))
-        client = Client(asgi, headers)
+        client = Client(asgi, socket_scope("/", headers))
         group.start_soon(client.run)
         await until(lambda: client.said == ["websocket.accept"])
         server.start()
@@ -132,32 +132,40 @@ async def test_available_still_ends_connections_once_the_store_answers(serve) ->
         await until(lambda: "websocket.close" in client.said)
 
 
-async def test_a_session_that_ends_while_its_socket_is_accepted_gets_none(redis_url) -> None:
+@pytest.mark.parametrize("meanwhile", ["before it is asked about", "while it is asked about"])
+@pytest.mark.parametrize("kind", ["socket", "stream"])
+async def test_a_session_that_ended_meanwhile_gets_no_socket_and_no_stream(redis_url, kind, meanwhile) -> None:
+    """Between the handshake and the accept, or between the start of an answer and its first part."""
     stage = Stage(open_store(redis_url, timeout=10))
     auth = Auth(Settings(store=redis_url, staleness=0), store=stage)
-    entered, accepts = anyio.Event(), anyio.Event()
+    entered, goes_on = anyio.Event(), anyio.Event()
 
     async def slow(scope, receive, send):
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" or scope["path"] == "/stream":
             entered.set()
-            await accepts.wait()
+            await goes_on.wait()
         await app(scope, receive, send)
 
     asgi = AuthMiddleware(slow, auth)
     async with living(asgi), anyio.create_task_group() as group:
-        client = Client(asgi, await logged_in(asgi))
+        scope_of = socket_scope if kind == "socket" else http_scope
+        client = Client(asgi, scope_of("/stream", headers=await logged_in(asgi)))
         group.start_soon(client.run)
         await entered.wait()
         loaded = stage.after["load"]
-        loaded.close()
-        accepts.set()
-        await loaded.reached()
+        if meanwhile == "while it is asked about":
+            loaded.close()
+            goes_on.set()
+            await loaded.reached()
+        said = list(client.said)
         assert await auth.revoke_user("alice") == 1
         await anyio.sleep(0.1)
-        assert client.said == []
+        assert client.said == said
+        goes_on.set()
         loaded.open()
         await until(lambda: client.is_over)
-    assert client.said == ["websocket.http.response.start", "websocket.http.response.body"]
+    refused = ["websocket.http.response.start", "websocket.http.response.body"]
+    assert client.said == (refused if kind == "socket" else ["http.response.start"])
 
 
 async def test_connections_in_doubt_are_asked_about_a_few_at_a_time(monkeypatch) -> None:
@@ -166,7 +174,7 @@ async def test_connections_in_doubt_are_asked_about_a_few_at_a_time(monkeypatch)
     auth = new_auth()
     asgi = AuthMiddleware(app, auth)
     async with living(asgi), anyio.create_task_group() as group:
-        clients = [Client(asgi, await logged_in(asgi)) for _ in range(7)]
+        clients = [Client(asgi, socket_scope("/", await logged_in(asgi))) for _ in range(7)]
         for client in clients:
             group.start_soon(client.run)
         await until(lambda: all(client.said for client in clients))
