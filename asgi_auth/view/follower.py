@@ -241,10 +241,12 @@ class Follower:
         """Read to the end. False: this is another history."""
         news = False
         while self._cursor is not None:
-            sent_at = self._clock()
+            sent_at, attachment = self._clock(), self._copy.mark().attachment
             self._beats += 1
             number = self._beats
             beat = await self._feed.beat(self._cursor, self._staleness)
+            if attachment != self._copy.mark().attachment:  # another event loop has begun anew: this is of before
+                return False
             whole = self._take(self._cursor, beat)
             news = news or bool(beat.entries)
             if whole:

@@ -10,6 +10,7 @@ from view_helpers import following, here, hold, is_current, kind_of, stamp_of, u
 
 from asgi_auth.model import Event
 from asgi_auth.stores import Ended, Entry, Loaded
+from asgi_auth.stores.feed import Beat
 from asgi_auth.view import follower as followers
 
 
@@ -239,3 +240,21 @@ async def test_an_event_that_cannot_be_read_is_a_reset_and_no_failure(view, feed
         await redis_store.end(sid("b"), "revoked")
         await feed.pulse()
         assert kind_of(await view.session(sid("b"))) == "dead"
+
+
+async def test_a_beat_of_before_proves_nothing_while_another_event_loop_begins_anew(
+    view, feed, redis_store, redis_stage, redis_url, sessions
+):
+    """Beats of one event loop come one after the other; those of two do not."""
+    async with following(view), anyio.create_task_group() as group:
+        feed.answered.close()
+        group.start_soon(view.follower._beat)
+        await feed.answered.reached()
+        view.follower._take(view.follower._cursor, Beat(None))
+        redis_stage.before["revocations"].close()
+        group.start_soon(view.follower._attach)
+        await redis_stage.before["revocations"].reached()
+        feed.answered.open()
+        await anyio.sleep(0.05)
+        assert not is_current(view)
+        redis_stage.before["revocations"].open()
