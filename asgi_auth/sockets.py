@@ -166,8 +166,7 @@ class Socket:
         disconnect, which carries the code."""
         assert self._live is not None
         assert self._live.ending is not None
-        told = self._told and getattr(error, "code", None) == _LAST_WORDS[self._live.ending.why][0]
-        return told or is_session_ended(error)
+        return is_session_ended(error, code=_LAST_WORDS[self._live.ending.why][0] if self._told else None)
 
     async def _accept(self, message: Message) -> None:
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import sys
+
 import anyio
 import pytest
 from ports import free_port
@@ -190,3 +193,18 @@ async def test_connections_in_doubt_are_asked_about_a_few_at_a_time(monkeypatch)
         assert [number for number in doubted if number] == [7, 5, 3, 1]
         await auth.revoke_all()
         await until(lambda: all(client.is_over for client in clients))
+
+
+class Told(Exception):
+    """What a framework makes of a disconnect."""
+
+    code = 1008
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no class of groups")
+def test_a_group_is_of_the_end_if_all_in_it_is() -> None:
+    end, mistake = live.SessionEnded("it ended"), KeyError("a mistake of the application")
+    assert live.is_session_ended(builtins.ExceptionGroup("", [end, builtins.ExceptionGroup("", [end])]))
+    assert live.is_session_ended(builtins.ExceptionGroup("", [end, Told()]), code=1008)
+    assert not live.is_session_ended(builtins.ExceptionGroup("", [end, Told()]))
+    assert not live.is_session_ended(builtins.ExceptionGroup("", [end, mistake]), code=1008)
