@@ -137,7 +137,9 @@ async def test_available_still_ends_connections_once_the_store_answers(serve) ->
 
 @pytest.mark.parametrize("meanwhile", ["before it is asked about", "while it is asked about"])
 @pytest.mark.parametrize("kind", ["socket", "stream"])
-async def test_a_session_that_ended_meanwhile_gets_no_socket_and_no_stream(redis_url, kind, meanwhile) -> None:
+async def test_a_session_that_ends_as_it_is_asked_about_gets_no_socket_and_no_stream(
+    redis_url, kind, meanwhile
+) -> None:
     """Between the handshake and the accept, or between the start of an answer and its first part."""
     stage = Stage(open_store(redis_url, timeout=10))
     auth = Auth(Settings(store=redis_url, staleness=0), store=stage)
