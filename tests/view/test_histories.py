@@ -228,18 +228,16 @@ async def test_who_leaves_while_it_begins_anew_is_no_member_any_more(
     assert await redis_store.behind(None) == []
 
 
-async def test_an_event_that_cannot_be_read_is_a_reset_and_no_failure(view, feed, redis_store, redis_url, sessions):
-    """Another program's, or a later version's."""
+async def test_a_message_that_cannot_be_read_is_not_ended_again(view, feed, redis_store, sessions):
+    """No beat will bring it, so it looks like one that the server has lost."""
     async with following(view):
         await hold(view, sid("a"))
-        with opened(redis_url) as server:
-            server.xadd(f"{TAG}events", {"nonce": "x", "kind": "ended"})
         await feed.tell(Entry("9999999999999-0", "y", Event("ended", {})))
-        await until(lambda: is_current(view) and feed.done == feed.started)
-        assert view.held(sid("a")) is None
-        await redis_store.end(sid("b"), "revoked")
+        for _ in range(3):
+            await feed.pulse()
+        await redis_store.end(sid("a"), "revoked")
         await feed.pulse()
-        assert kind_of(await view.session(sid("b"))) == "dead"
+        assert kind_of(await view.session(sid("a"))) == "dead"
 
 
 async def test_a_beat_of_before_proves_nothing_while_another_event_loop_begins_anew(
