@@ -168,14 +168,15 @@ class Runtime:
             await self._base.store.aclose()
 
     async def ready(self) -> None:
-        """Return if the store answers. For health checks.
+        """Return if the store answers and the view, where it is followed, is current. For health checks.
 
         Raises:
-            StoreUnavailable: it does not.
-            ConfigurationError: it never will.
+            StoreUnavailable: it is not so.
+            ConfigurationError: it never will be.
         """
         parts = await self.opened()
         await parts.store.keys()
+        await parts.view.follower.prove()
 
     @property
     def audit(self) -> Audit | None:

@@ -210,6 +210,17 @@ class Follower:
             if member in first:  # silent for a whole wait
                 await self._store.expel(member)
 
+    async def prove(self) -> None:
+        """Return once the copy may be believed, or if nobody keeps it current.
+
+        Raises:
+            StoreUnavailable: it may not.
+        """
+        if self.is_followed and not self.is_current(self._clock()):
+            async with self._beating.get():
+                if not await self._beat():
+                    raise StoreUnavailable("the feed began anew again and again")
+
     async def _sleep_until(self, at: float) -> None:
         await anyio.sleep(max(0.0, at - self._clock()))
 

@@ -10,6 +10,7 @@ from seats import ALICE, browser, cookie_of, http_scope, living, new_auth, socke
 from view_helpers import is_current, until
 
 from asgi_auth import AuthMiddleware, live
+from asgi_auth.errors import StoreUnavailable
 
 STALENESS = 0.2
 LINE = {"type": "websocket.send", "text": "line"}
@@ -154,3 +155,23 @@ async def test_a_stream_waits_and_goes_on_or_is_left_unfinished(echo, monkeypatc
         await anyio.sleep(0.1)
         assert len(echo.client) == 3
         assert all(message.get("more_body", True) for message in echo.client)
+
+
+async def test_ready_says_whether_the_view_is_current_too(echo):
+    """A server whose feed alone gives no answer."""
+    auth = echo.auth
+    async with echo.open(socket) as view:
+        await auth.ready()
+        real, view.follower._feed.beat = view.follower._feed.beat, no_answer
+        await until(lambda: not is_current(view))
+        with pytest.raises(StoreUnavailable):
+            await auth.ready()
+        view.follower._feed.beat = real
+        await auth.ready()
+        assert is_current(view)
+    await auth.ready()  # nobody keeps it current any more, and every request asks the store
+    await auth.aclose()
+
+
+async def no_answer(cursor, lease):
+    raise StoreUnavailable("no answer")
