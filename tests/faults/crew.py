@@ -1,0 +1,295 @@
+"""The processes of a scene as the checker holds them, with what lies between them and their store."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from asgi_auth.loops import beside
+
+from .judge import Answer, Revocation, Run, Span, Verdict, judge
+from .network import cable
+from .proxy import Proxy
+from .stores import File, Server
+from .worker import Person, Role, serve
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["asgi_auth.stores.redis", "asgi_auth.stores.sqlite", "asgi_auth.middleware"])
+
+PATIENCE = 30.0
+"""Seconds for which whatever must happen is waited for, on a machine that is busy with other things."""
+
+
+class Unsettled(Exception):
+    """What had to come never came."""
+
+
+class Process:
+    """Another process (`worker`).
+
+    Attributes:
+        proxy: on its way to a server; a file has none.
+    """
+
+    def __init__(self, role: Role, proxy: Proxy | None) -> None:
+        self.name = role.name
+        self._proxy = proxy
+        self._pipe, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=serve, args=(theirs, role), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._turn = anyio.Lock()
+
+    @property
+    def proxy(self) -> Proxy:
+        assert self._proxy is not None
+        return self._proxy
+
+    async def ask(self, verb: str, *arguments: Any) -> Any:
+        async with self._turn:
+            self._pipe.send((verb, *arguments))
+            with anyio.fail_after(3 * PATIENCE):
+                await anyio.wait_readable(self._pipe.fileno())
+            done, answer = self._pipe.recv()
+        if not done:
+            raise RuntimeError(f"{self.name} broke:\n{answer}")
+        return answer
+
+    def stop(self) -> None:
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self._pid, signal.SIGCONT)
+
+    @property
+    def _pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+class Play:
+    """What a scene plays with. Sessions are made and ended by the `revoker`; the others, `followers`, hear of it.
+
+    Attributes:
+        staleness: seconds.
+        crowd: as many sessions as a scene ends, or so.
+    """
+
+    def __init__(
+        self, store: Server | File, tasks: TaskGroup, *, staleness: float, crowd: int, bug: str, patience: float
+    ) -> None:
+        self.staleness = staleness
+        self.crowd = crowd
+        self._store = store
+        self._tasks = tasks
+        self._bug = bug
+        self._patience = patience
+        self._numbers = itertools.count(1)
+        self._revocations: list[Revocation] = []
+        self._more_runs: list[Run] = []
+        self._gone: list[Span] = []
+        self.revoker: Process
+        self.followers: list[Process] = []
+        self.closing = ExitStack()
+
+    @property
+    def server(self) -> Server:
+        assert isinstance(self._store, Server)
+        return self._store
+
+    @property
+    def file(self) -> File:
+        assert isinstance(self._store, File)
+        return self._store
+
+    @property
+    def everybody(self) -> list[Process]:
+        return [self.revoker, *self.followers]
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        """Of the followers."""
+        return [process.proxy for process in self.followers]
+
+    async def process(self, name: str, *, far: bool = False, prepare: Callable[[Proxy], None] | None = None) -> Process:
+        """Another one. `far`: at the other end of a `cable`; `prepare`: done with its proxy before it starts."""
+        proxy, url, namespace = None, self._store.url, ""
+        if isinstance(self._store, Server):
+            if far:
+                self.cable = self.closing.enter_context(cable())
+                namespace = self.cable.namespace
+            proxy = Proxy(self.cable.listener() if far else socket.create_server(("127.0.0.1", 0)), self._store.port)
+            if prepare is not None:
+                prepare(proxy)
+            self._tasks.start_soon(proxy.run)
+            url = proxy.url
+        made = Process(Role(name, url, self.staleness, self._bug, namespace), proxy)
+        self.closing.callback(made.kill)
+        return made
+
+    async def enter(self, followers: int, *, far: bool) -> None:
+        self.revoker = await self.process("revoker")
+        self.followers = [await self.process(f"follower {n}", far=far) for n in range(1, followers + 1)]
+
+    async def join(self, name: str, prepare: Callable[[Proxy], None] | None = None) -> Process:
+        """One that comes later."""
+        self.followers.append(await self.process(name, prepare=prepare))
+        return self.followers[-1]
+
+    # What happens to everybody
+
+    async def people(self, number: int, kind: str = "both", *, accepted: bool = True) -> list[Person]:
+        """So many log in, by `cookie`, by `token` or by both, and ask everybody from now on. `accepted`: all of them
+        were, by everybody, when this returns."""
+        names = [f"user{next(self._numbers)}" for _ in range(number)]
+        tokens = {"cookie": 0, "token": number, "both": number // 2}[kind]
+        cookies = await self.revoker.ask("log_in", names[tokens:], False)
+        bearers = await self.revoker.ask("log_in", names[:tokens], True)
+        pairs = itertools.zip_longest(cookies, bearers)
+        people = [person for pair in pairs for person in pair if person is not None]
+        await self._all(lambda process: process.ask("watch", people))
+        if accepted:
+            await self.all("accepted", people)
+        return people
+
+    async def revoke(
+        self, people: Sequence[Person], *, how: str = "both", wait: bool = False, over: float = 0.0
+    ) -> None:
+        """They end, one after another within `over` times `staleness`; see `worker`."""
+        self._revocations += await self.revoker.ask("revoke", people, how, wait, over * self.staleness)
+
+    @asynccontextmanager
+    async def revoking(self, *groups: Sequence[Person], over: float) -> AsyncIterator[None]:
+        """The first group ends while the body goes on, and the second one with `wait`. All of them have, after it."""
+        problem: Unsettled | None = None
+        async with anyio.create_task_group() as group:
+            for people, wait in zip(groups, (False, True), strict=False):
+                group.start_soon(partial(self.revoke, people, wait=wait, over=over))
+            try:
+                yield
+            except Unsettled as error:
+                problem = error
+        if problem is not None:
+            raise problem
+
+    async def fork(self, process: Process, people: Sequence[Person], seconds: float) -> None:
+        """A child of this process is asked, too."""
+        self._more_runs += await process.ask("fork", people, seconds)
+
+    async def lapse(self, times: float) -> None:
+        """So many times `staleness` goes by."""
+        await anyio.sleep(times * self.staleness)
+
+    async def all(self, answer: Answer, people: Sequence[Person], *, by: Sequence[Process] = ()) -> None:
+        """Returns once all of these get this answer, from everybody (or `by` these).
+
+        Raises:
+            Unsettled: somebody never does.
+        """
+
+        async def wait(process: Process) -> None:
+            if not await process.ask("until", answer, people, self._patience):
+                raise Unsettled(f"{process.name} never had all people {answer}")
+
+        await self._all(wait, by)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        with anyio.move_on_after(PATIENCE):
+            while not condition():
+                await anyio.sleep(0.005)
+            return
+        raise Unsettled("what a scene waited for never came")
+
+    async def _all(self, act: Callable[[Process], Any], by: Sequence[Process] = ()) -> None:
+        errors: list[Unsettled] = []
+
+        async def run(process: Process) -> None:
+            try:
+                await act(process)
+            except Unsettled as error:
+                errors.append(error)
+
+        async with anyio.create_task_group() as group:
+            for process in by or self.everybody:
+                group.start_soon(run, process)
+        if errors:
+            raise errors[0]
+
+    def silence(self, *kinds: Any) -> None:
+        for proxy in self.proxies:
+            proxy.silence(*kinds)
+
+    def heal(self) -> None:
+        for process in self.everybody:
+            process.proxy.heal()
+
+    async def restart(self, change: Callable[[], None] | None = None) -> None:
+        """The server dies and comes back; meanwhile its data may change."""
+        self.server.kill()
+        if change is not None:
+            change()
+        await anyio.to_thread.run_sync(self.server.start)
+
+    def lost(self, since: float, until: float = math.inf) -> None:
+        """Who lived was not in the store for this time, so nobody has to know them."""
+        self._gone.append(Span(since, until))
+
+    async def verdict(self, unsettled: str) -> Verdict:
+        runs = [run for process in self.everybody for run in await process.ask("runs")]
+        return judge(
+            self._revocations,
+            [*runs, *self._more_runs],
+            staleness=self.staleness,
+            gone=self._gone,
+            unsettled=unsettled,
+        )
+
+
+@asynccontextmanager
+async def playing(
+    store: str,
+    directory: Path,
+    *,
+    followers: int = 3,
+    far: bool = False,
+    staleness: float = 0.4,
+    crowd: int = 24,
+    bug: str = "",
+) -> AsyncIterator[Play]:
+    """Everything that a scene needs, at its beginning.
+
+    Args:
+        store: `redis` or `sqlite`.
+        far: the follower lives at the other end of a cable.
+        bug: of all processes.
+    """
+    made = Server(directory) if store == "redis" else File(directory)
+    async with beside() as tasks:
+        play = Play(made, tasks, staleness=staleness, crowd=crowd, bug=bug, patience=5.0 if bug else PATIENCE)
+        with play.closing:
+            play.closing.callback(made.close)
+            await play.enter(followers, far=far)
+            yield play
+
+
+def now() -> float:
+    return time.monotonic()

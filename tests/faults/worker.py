@@ -1,0 +1,239 @@
+"""One process of an application: a real `Auth` behind its middleware, and people who ask it all the time.
+
+`serve` runs in a process of its own and does what comes through a pipe, `(verb, *arguments)`; it sends back `(True,
+answer)` or `(False, what went wrong)`. Everything goes through what an application has too: requests and `Auth`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import time
+import traceback
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import anyio
+import anyio.to_thread
+from seats import ASGI, http_scope, living
+
+from asgi_auth import Auth, AuthMiddleware, Settings, User
+from asgi_auth.errors import StoreUnavailable
+
+from .bugs import plant
+from .judge import Answer, Revocation, Run, Span
+from .network import enter
+
+ANSWERS: dict[int, Answer] = {200: "accepted", 401: "refused", 503: "unsaid"}
+SECRET = "a checker's secret that guards nothing at all"
+AGAIN = 0.02
+"""Seconds from an answer to the next request of the same person."""
+
+
+class Person(NamedTuple):
+    """Somebody who logged in, and the header that says so."""
+
+    user: str
+    sid: str
+    header: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a process is to be. `namespace`: of the network, by its file; `bug`: by its name."""
+
+    name: str
+    store: str
+    staleness: float
+    bug: str = ""
+    namespace: str = ""
+
+
+class Application:
+    def __init__(self, role: Role) -> None:
+        self._name = role.name
+        # The keys are not the store's, so that it may lose everything and a cookie still opens what it opened.
+        self.auth = Auth(
+            Settings(
+                store=role.store,
+                staleness=role.staleness,
+                store_timeout=role.staleness,
+                url="http://testserver",
+                secret=SECRET,
+                jwt_algorithm="HS256",
+                jwt_key=SECRET,
+            )
+        )
+        self.app: ASGI = AuthMiddleware(self._answer, self.auth)
+        self._runs: list[Run] = []
+        self._last: dict[str, Run] = {}
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        user = scope.get("user")
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        if scope["path"].startswith("/login/"):
+            await self.auth.login(scope, User(scope["path"].removeprefix("/login/")))
+            user = scope["user"]
+        status = 200 if user.is_authenticated else 401
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _request(self, path: str, *headers: tuple[str, str]) -> dict[str, Any]:
+        """How the response starts."""
+        start: dict[str, Any] = {}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+
+        await self.app(http_scope(path, headers=headers), _receive, send)
+        return start
+
+    # What the checker asks for
+
+    async def log_in(self, users: Sequence[str], tokens: bool) -> list[Person]:
+        """So many sessions, each of a user of its own."""
+        return list(await asyncio.gather(*(self._token(u) if tokens else self._cookie(u) for u in users)))
+
+    async def _cookie(self, user: str) -> Person:
+        start = await self._request(f"/login/{user}")
+        (cookie,) = (value for name, value in start["headers"] if name == b"set-cookie")
+        (session,) = await self.auth.sessions(user)
+        return Person(user, session.id, ("cookie", cookie.decode("ascii").partition(";")[0]))
+
+    async def _token(self, user: str) -> Person:
+        pair = await self.auth.issue(User(user))
+        (session,) = await self.auth.sessions(user)
+        return Person(user, session.id, ("authorization", f"Bearer {pair.access_token}"))
+
+    async def watch(self, people: Sequence[Person]) -> None:
+        """Let each of them ask again and again from now on."""
+        for person in people:
+            self.tasks.start_soon(self._keep_asking, person)
+
+    async def _keep_asking(self, person: Person) -> None:
+        while True:
+            self._note(person.sid, await self._ask(person))
+            await anyio.sleep(AGAIN)
+
+    async def _ask(self, person: Person) -> tuple[Answer, Span]:
+        asked_at = time.monotonic()
+        start = await self._request("/", person.header)
+        return ANSWERS[start["status"]], Span(asked_at, time.monotonic())
+
+    def _note(self, sid: str, answered: tuple[Answer, Span]) -> None:
+        answer, span = answered
+        last = self._last.get(sid)
+        if last is not None and last.answer == answer:
+            last.last, last.count = span, last.count + 1
+        else:
+            self._last[sid] = Run(self._name, sid, answer, span, span)
+            self._runs.append(self._last[sid])
+
+    async def until(self, answer: Answer, people: Sequence[Person], patience: float) -> bool:
+        """Whether all of these get this answer to a request of from now on, before the patience ends."""
+        now = time.monotonic()
+        with anyio.move_on_after(patience) as waiting:
+            for person in people:
+                while not ((run := self._last.get(person.sid)) and run.answer == answer and run.last.start > now):
+                    await anyio.sleep(0.005)
+        return not waiting.cancelled_caught
+
+    async def runs(self) -> list[Run]:
+        return self._runs
+
+    async def revoke(self, people: Sequence[Person], how: str, wait: bool, over: float) -> list[Revocation]:
+        """End them one after another within so many seconds, each until it stands: `session`, `user`, or `both` by
+        turns."""
+        ends = []
+        for number, person in enumerate(people):
+            by_user = how == "user" or (how == "both" and number % 4 >= 2)
+            ends.append(self._end(person, by_user, wait, over * number / len(people)))
+        return list(await asyncio.gather(*ends))
+
+    async def _end(self, person: Person, by_user: bool, wait: bool, after: float) -> Revocation:
+        await anyio.sleep(after)
+        called_at = time.monotonic()
+        while True:
+            try:
+                if by_user:
+                    await self.auth.revoke_user(person.user, wait=wait)
+                else:
+                    await self.auth.revoke(person.sid, wait=wait)
+                return Revocation(person.sid, self._name, wait, called_at, time.monotonic())
+            except StoreUnavailable:
+                await anyio.sleep(0.01)
+
+    async def block(self, seconds: float) -> None:
+        """Nothing else runs in this process for so long."""
+        time.sleep(seconds)  # noqa: ASYNC251 (just this)
+
+    async def fork(self, people: Sequence[Person], seconds: float) -> list[Run]:
+        """What a forked child answers by itself for so long: what needs the loop, which is the parent's, is unsaid."""
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            self._name, self._runs, self._last = f"{self._name}'s child", [], {}
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                for person in people:
+                    self._note(person.sid, _at_once(self._ask(person)))
+                time.sleep(0.002)  # noqa: ASYNC251 (there is no loop here)
+            with os.fdopen(writing, "wb") as out:
+                pickle.dump(self._runs, out)
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as answer:
+            found: list[Run] = pickle.loads(await anyio.to_thread.run_sync(answer.read))
+        return found
+
+    # How it lives
+
+    async def run(self, pipe: Connection) -> None:
+        async with living(self.app), anyio.create_task_group() as self.tasks:
+            while True:
+                await anyio.wait_readable(pipe.fileno())
+                verb, *arguments = pipe.recv()
+                if verb == "leave":
+                    break
+                pipe.send((True, await getattr(self, verb)(*arguments)))
+            self.tasks.cancel_scope.cancel()
+
+
+def _at_once(asking: Coroutine[Any, Any, tuple[Answer, Span]]) -> tuple[Answer, Span]:
+    now = time.monotonic()
+    try:
+        asking.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    except Exception:  # whatever wanted a loop
+        return "unsaid", Span(now, now)
+    asking.close()
+    return "unsaid", Span(now, now)
+
+
+async def _receive() -> Any:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def serve(pipe: Connection, role: Role) -> None:
+    """The whole life of a process."""
+    logging.disable(logging.CRITICAL)
+    try:
+        if role.namespace:
+            enter(role.namespace)
+        if role.bug:
+            plant(role.bug)
+        asyncio.run(Application(role).run(pipe))
+        pipe.send((True, None))
+    except EOFError:  # the checker is gone
+        pass
+    except BaseException:
+        pipe.send((False, traceback.format_exc()))
+    finally:
+        os._exit(0)  # threads that wait for a silent store keep nobody
+
