@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Literal, NamedTuple
 
 from asgi_auth.clock import steady_clock
+from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import UserRow
 from asgi_auth.stores import Ended, Loaded, Store
 from asgi_auth.view.applying import applying
@@ -138,7 +139,8 @@ class View:
 
     async def session(self, sid: str, *, version: int = 0) -> Loaded | Ended | None:
         """A session that a cookie names: alive, ended with its reason, or unknown. `version`: its data has this one at
-        least.
+        least. A store that came back with old data is not believed: who was seen dead there is dead, or, where only
+        the end of all of a user's sessions was seen, it cannot be said until they are ended again.
 
         Raises:
             StoreUnavailable: it cannot be said.
@@ -176,11 +178,16 @@ class View:
         for _ in range(_TRIES):
             mark = self._copy.mark()
             answer = await self._batch.load(sid)
-            dead = self._copy.dead(sid)
-            if dead is not None and isinstance(answer, Loaded):
-                return dead  # an answer never revives
+            if isinstance(answer, Loaded):
+                dead = self._copy.dead(sid)
+                if dead is not None:
+                    return dead  # an answer never revives
+                if self._copy.ended_with_others(answer.record):
+                    continue  # it may be older than what was heard
             if not self.follower.is_followed or self._copy.admit(sid, mark, answer):
-                break
+                return answer
+        if isinstance(answer, Loaded) and self._copy.ended_with_others(answer.record):
+            raise StoreUnavailable("the store has lost an end that was seen here")
         return answer
 
     async def token(self, stamp: Stamp, *, row: bool = False) -> Standing:

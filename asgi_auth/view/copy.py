@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from asgi_auth.clock import Clock
-from asgi_auth.model import Event
+from asgi_auth.model import Event, Record
 from asgi_auth.stores import Ended, History, Loaded, Revocation
 from asgi_auth.view.ends import Ends, Fading
 from asgi_auth.view.revocations import Revocations
@@ -83,6 +83,7 @@ class Copy:
         self._clock = clock
         self.revocations = Revocations(clock, shortest=token_lifetime)
         self.history = NOT_KNOWN
+        self._epoch = ""
         self.keys_changed = 0
         self.version = 0
         self.watcher: Watcher | None = None
@@ -112,6 +113,11 @@ class Copy:
     def unknown(self, sid: str) -> bool:
         """Whether the store lately did not know it: ids are random and ours, so it never comes to life."""
         return self._unknown.get(sid) is not None
+
+    def ended_with_others(self, record: Record) -> bool:
+        """Whether a session that a store has as living was seen to end with its user's or with everybody's. While it is
+        not known which history this is, it counts as the one before."""
+        return self.ends.cover(self._epoch, record)
 
     # What loads bring
 
@@ -237,6 +243,7 @@ class Copy:
         self._keys_changed()
         self.history = history or NOT_KNOWN
         if history is not None:
+            self._epoch = history.epoch
             self._ahead = history.now - self._clock()
 
     def _keys_changed(self) -> None:

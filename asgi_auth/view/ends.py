@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from asgi_auth.clock import Clock
-from asgi_auth.model import Event
+from asgi_auth.model import Event, Record
 from asgi_auth.stores import TOMBSTONE_LIFETIME, Ended, Store
 
 DEAD = 100_000
@@ -75,7 +75,9 @@ class Ends:
 
     def user(self, epoch: str, user_id: str, ended_below: int) -> None:
         """In a history all sessions of a user ended that have a lower revision."""
-        self._users.put(f"{epoch} {user_id}", (epoch, user_id, ended_below), self._clock())
+        known = self._users.get(f"{epoch} {user_id}")
+        below = ended_below if known is None else max(ended_below, known[2])  # a store with old data may tell less
+        self._users.put(f"{epoch} {user_id}", (epoch, user_id, below), self._clock())
 
     def everybody(self, epoch: str, era: int) -> None:
         """In a history all sessions of a lower era ended. Without a name for it, nobody could tell which."""
@@ -89,6 +91,11 @@ class Ends:
     def is_over(self, epoch: str, era: int) -> bool:
         """Whether everybody's sessions of this era are known to have ended."""
         return era < self._eras.get(epoch, 0)
+
+    def cover(self, epoch: str, record: Record) -> bool:
+        """Whether a session of this history was seen to end with its user's or with everybody's."""
+        seen = None if record.user_id is None else self._users.get(f"{epoch} {record.user_id}")
+        return (seen is not None and record.revision < seen[2]) or self.is_over(epoch, record.era)
 
     def since(self, at: float, epoch: str) -> list[Event]:
         """What was seen to end in this history since a moment of the last hour, and its era, to be ended again."""

@@ -6,8 +6,9 @@ import anyio
 import pytest
 from redis_helpers import TAG, opened
 from store_helpers import bearer, cookie, login, sid
-from view_helpers import following, here, hold, is_current, kind_of, stamp_of, until, until_told
+from view_helpers import following, here, hold, is_current, kind_of, stamp_of, until, until_it_is_dead, until_told
 
+from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import Event
 from asgi_auth.stores import Ended, Entry, Loaded
 from asgi_auth.stores.feed import Beat
@@ -174,6 +175,47 @@ async def test_who_comes_back_with_old_data_is_ended_again(view, feed, redis_sto
         ended = await redis_store.load(sid("a"))
         assert ended == Ended(sid("a"), "alice", "logout")
         assert isinstance(await redis_store.load(sid("b")), Loaded)
+
+
+@pytest.mark.parametrize("verb", ["end_user", "end_all"])
+async def test_what_ended_with_others_is_not_believed_to_live_in_old_data(
+    view, feed, redis_store, redis_stage, redis_url, sessions, verb
+):
+    """Of such an end no session's name is told, so nothing here says of this one that it is dead."""
+    async with following(view):
+        with opened(redis_url) as control:
+            saved = {name: control.dump(f"{TAG}{name}") for name in (f"s:{sid('a')}", "u:alice")}
+            await (redis_store.end_user("alice", "revoked") if verb == "end_user" else redis_store.end_all("revoked"))
+            await feed.pulse()
+            control.delete(f"{TAG}era")
+            for name, value in saved.items():
+                control.restore(f"{TAG}{name}", 0, value, replace=True)
+        assert isinstance(await redis_store.load(sid("a")), Loaded)
+        with pytest.raises(StoreUnavailable):
+            await view.session(sid("a"))
+        begin_anew(redis_url, "1-1", "0" * 16)
+        redis_stage.before["history"].close()
+        async with anyio.create_task_group() as group:
+            group.start_soon(feed.pulse)
+            await redis_stage.before["history"].reached()
+            with pytest.raises(StoreUnavailable):  # nor while nobody knows which history this is
+                await view.session(sid("a"))
+            redis_stage.before["history"].open()
+        await until_it_is_dead(redis_store, sid("a"))  # ended again
+        assert kind_of(await view.session(sid("a"))) == "dead"
+
+
+async def test_in_another_history_a_user_begins_anew(view, feed, redis_store, redis_stage, redis_url, sessions):
+    async with following(view):
+        await redis_store.end_user("alice", "revoked")
+        await redis_store.end_all("revoked")
+        await feed.pulse()
+        with opened(redis_url) as control:
+            control.flushall()
+        await login(redis_store, cookie("later"))
+        await feed.pulse()
+        await until(lambda: is_current(view))
+        assert kind_of(await view.session(sid("later"))) == "alive"
 
 
 async def test_who_was_ended_by_a_message_is_ended_again_if_its_entry_was_lost(
