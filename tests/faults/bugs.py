@@ -5,7 +5,6 @@ function's source, so a change of the code that makes a bug meaningless is told,
 """
 
 from __future__ import annotations
-
 import __future__
 
 import asyncio

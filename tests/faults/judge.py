@@ -69,9 +69,7 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         found = (f"late: {self.late}", f"after wait: {self.after_wait}", f"living refused: {self.refused}")
-        return "\n".join(
-            (f"{self.revocations} revocations, latest after {self.latest:.1f} ms", *found, self.unsettled)
-        )
+        return "\n".join((f"{self.revocations} revocations, latest after {self.latest:.1f} ms", *found, self.unsettled))
 
 
 def judge(
@@ -108,6 +106,4 @@ def judge(
 def _lived(run: Run, end: Revocation | None, gone: Sequence[Span]) -> bool:
     """Whether a session was alive while it was refused."""
     until = math.inf if end is None else end.called_at
-    return any(
-        span.end < until and not any(span.overlaps(lost) for lost in gone) for span in (run.first, run.last)
-    )
+    return any(span.end < until and not any(span.overlaps(lost) for lost in gone) for span in (run.first, run.last))

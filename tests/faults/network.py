@@ -67,8 +67,8 @@ class Cable:
 
     def _address(self, first: str, second: str) -> None:
         """Where either end believes the other one to be."""
-        for name, number, address in ((self._ends[0], 2, second), (self._ends[1], 1, first)):
-            _ip("-n", name, "neigh", "replace", f"10.0.0.{number}", "lladdr", address, "nud", "permanent", "dev", "cable")
+        for name, other, address in ((self._ends[0], "10.0.0.2", second), (self._ends[1], "10.0.0.1", first)):
+            _ip(*f"-n {name} neigh replace {other} lladdr {address} nud permanent dev cable".split())
 
     def listener(self) -> socket.socket:
         """A listening socket at the near end, for a process that lives elsewhere."""

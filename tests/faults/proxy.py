@@ -107,7 +107,7 @@ class Proxy:
         with suppress(OSError):
             while request := await reader.read(65536):
                 connection.learn(request)
-                while connection.kind in self.asks_held:
+                while connection.kind in self.asks_held:  # noqa: ASYNC110 (the checker ends it, perhaps in turn)
                     await asyncio.sleep(0.002)
                 if connection.kind in self.cut:
                     break
@@ -121,7 +121,7 @@ class Proxy:
                 await asyncio.sleep(self.late.get(connection.kind, 0.0))
                 if connection.kind in self.answers_held:
                     self.stuck += 1
-                    while connection.kind in self.answers_held:
+                    while connection.kind in self.answers_held:  # noqa: ASYNC110 (likewise)
                         await asyncio.sleep(0.002)
                     self.stuck -= 1
                 if connection.kind in self.cut:

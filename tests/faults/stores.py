@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ class File:
         for side in ("-wal", "-shm"):
             self._path.with_name(self._path.name + side).unlink(missing_ok=True)
         os.replace(self._copy, self._path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else can write."""
+        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=20)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Whoever made the directory removes it."""

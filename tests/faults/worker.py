@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import pickle
+import signal
 import time
 import traceback
 from collections.abc import Coroutine, Sequence
@@ -30,8 +31,9 @@ from .network import enter
 
 ANSWERS: dict[int, Answer] = {200: "accepted", 401: "refused", 503: "unsaid"}
 SECRET = "a checker's secret that guards nothing at all"
-AGAIN = 0.02
-"""Seconds from an answer to the next request of the same person."""
+OFTEN = 0.02
+"""Seconds from an answer to the next request of the same person; others ask but three times in a lease, and so never
+in a moment in which the store would have to be asked."""
 
 
 class Person(NamedTuple):
@@ -56,6 +58,7 @@ class Role:
 class Application:
     def __init__(self, role: Role) -> None:
         self._name = role.name
+        self._seldom = role.staleness / 3
         # The keys are not the store's, so that it may lose everything and a cookie still opens what it opened.
         self.auth = Auth(
             Settings(
@@ -69,6 +72,7 @@ class Application:
             )
         )
         self.app: ASGI = AuthMiddleware(self._answer, self.auth)
+        self._people: list[Person] = []
         self._runs: list[Run] = []
         self._last: dict[str, Run] = {}
 
@@ -113,13 +117,14 @@ class Application:
 
     async def watch(self, people: Sequence[Person]) -> None:
         """Let each of them ask again and again from now on."""
-        for person in people:
-            self.tasks.start_soon(self._keep_asking, person)
+        self._people += people
+        for number, person in enumerate(people):
+            self.tasks.start_soon(self._keep_asking, person, OFTEN if number % 8 < 4 else self._seldom)
 
-    async def _keep_asking(self, person: Person) -> None:
+    async def _keep_asking(self, person: Person, pause: float) -> None:
         while True:
             self._note(person.sid, await self._ask(person))
-            await anyio.sleep(AGAIN)
+            await anyio.sleep(pause)
 
     async def _ask(self, person: Person) -> tuple[Answer, Span]:
         asked_at = time.monotonic()
@@ -140,9 +145,21 @@ class Application:
         now = time.monotonic()
         with anyio.move_on_after(patience) as waiting:
             for person in people:
-                while not ((run := self._last.get(person.sid)) and run.answer == answer and run.last.start > now):
+                while not self._says(answer, person, since=now):  # noqa: ASYNC110 (others ask)
                     await anyio.sleep(0.005)
         return not waiting.cancelled_caught
+
+    def _says(self, answer: Answer, person: Person, *, since: float) -> bool:
+        last = self._last.get(person.sid)
+        return last is not None and last.answer == answer and last.last.start > since
+
+    async def pursue(self, person: Person, pause: float) -> float:
+        """Ask until it is refused; when that was."""
+        while True:
+            answer, span = await self._ask(person)
+            if answer == "refused":
+                return span.end
+            await anyio.sleep(pause)
 
     async def runs(self) -> list[Run]:
         return self._runs
@@ -169,9 +186,14 @@ class Application:
             except StoreUnavailable:
                 await anyio.sleep(0.01)
 
-    async def block(self, seconds: float) -> None:
-        """Nothing else runs in this process for so long."""
-        time.sleep(seconds)  # noqa: ASYNC251 (just this)
+    async def pause(self, seconds: float | None) -> None:
+        """Nothing runs in this process for so long, or (None) until it is sent SIGCONT; then requests come first."""
+        if seconds is None:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            time.sleep(seconds)  # noqa: ASYNC251 (just this)
+        for person in self._people:
+            self._note(person.sid, await self._ask(person))
 
     async def fork(self, people: Sequence[Person], seconds: float) -> list[Run]:
         """What a forked child answers by itself for so long: what needs the loop, which is the parent's, is unsaid."""
@@ -236,4 +258,3 @@ def serve(pipe: Connection, role: Role) -> None:
         pipe.send((False, traceback.format_exc()))
     finally:
         os._exit(0)  # threads that wait for a silent store keep nobody
-

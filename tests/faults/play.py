@@ -1,12 +1,9 @@
-"""The processes of a scene as the checker holds them, with what lies between them and their store."""
+"""What a scene plays with: processes, their store, what lies between them, and those who log in."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import multiprocessing
-import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,12 +20,10 @@ from asgi_auth.loops import beside
 
 from .judge import Answer, Revocation, Run, Span, Verdict, judge
 from .network import cable
-from .proxy import Proxy
+from .process import Process
+from .proxy import Kind, Proxy
 from .stores import File, Server
-from .worker import Person, Role, serve
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["asgi_auth.stores.redis", "asgi_auth.stores.sqlite", "asgi_auth.middleware"])
+from .worker import Person, Role
 
 PATIENCE = 30.0
 """Seconds for which whatever must happen is waited for, on a machine that is busy with other things."""
@@ -36,54 +31,6 @@ PATIENCE = 30.0
 
 class Unsettled(Exception):
     """What had to come never came."""
-
-
-class Process:
-    """Another process (`worker`).
-
-    Attributes:
-        proxy: on its way to a server; a file has none.
-    """
-
-    def __init__(self, role: Role, proxy: Proxy | None) -> None:
-        self.name = role.name
-        self._proxy = proxy
-        self._pipe, theirs = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=serve, args=(theirs, role), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._turn = anyio.Lock()
-
-    @property
-    def proxy(self) -> Proxy:
-        assert self._proxy is not None
-        return self._proxy
-
-    async def ask(self, verb: str, *arguments: Any) -> Any:
-        async with self._turn:
-            self._pipe.send((verb, *arguments))
-            with anyio.fail_after(3 * PATIENCE):
-                await anyio.wait_readable(self._pipe.fileno())
-            done, answer = self._pipe.recv()
-        if not done:
-            raise RuntimeError(f"{self.name} broke:\n{answer}")
-        return answer
-
-    def stop(self) -> None:
-        os.kill(self._pid, signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        os.kill(self._pid, signal.SIGCONT)
-
-    @property
-    def _pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
 
 
 class Play:
@@ -95,14 +42,15 @@ class Play:
     """
 
     def __init__(
-        self, store: Server | File, tasks: TaskGroup, *, staleness: float, crowd: int, bug: str, patience: float
+        self, store: Server | File, tasks: TaskGroup, *, staleness: float, crowd: int, bug: str, proxied: bool
     ) -> None:
         self.staleness = staleness
         self.crowd = crowd
         self._store = store
         self._tasks = tasks
         self._bug = bug
-        self._patience = patience
+        self._proxied = proxied
+        self._patience = 5.0 if bug else PATIENCE
         self._numbers = itertools.count(1)
         self._revocations: list[Revocation] = []
         self._more_runs: list[Run] = []
@@ -133,7 +81,7 @@ class Play:
     async def process(self, name: str, *, far: bool = False, prepare: Callable[[Proxy], None] | None = None) -> Process:
         """Another one. `far`: at the other end of a `cable`; `prepare`: done with its proxy before it starts."""
         proxy, url, namespace = None, self._store.url, ""
-        if isinstance(self._store, Server):
+        if isinstance(self._store, Server) and self._proxied:
             if far:
                 self.cable = self.closing.enter_context(cable())
                 namespace = self.cable.namespace
@@ -149,6 +97,12 @@ class Play:
     async def enter(self, followers: int, *, far: bool) -> None:
         self.revoker = await self.process("revoker")
         self.followers = [await self.process(f"follower {n}", far=far) for n in range(1, followers + 1)]
+        if isinstance(self._store, Server):
+            await self.until(lambda: len(self.server.cursors()) == len(self.everybody))
+
+    async def ripen(self) -> None:
+        """So much time goes by that the revoker need not wait for leases that it may not know of."""
+        await self.lapse(1.1)
 
     async def join(self, name: str, prepare: Callable[[Proxy], None] | None = None) -> Process:
         """One that comes later."""
@@ -170,6 +124,12 @@ class Play:
         if accepted:
             await self.all("accepted", people)
         return people
+
+    async def cast(self) -> tuple[list[Person], list[Person], list[Person]]:
+        """Two halves of the crowd, and some who live on."""
+        people = await self.people(self.crowd + 8)
+        half = self.crowd // 2
+        return people[:half], people[half : 2 * half], people[2 * half :]
 
     async def revoke(
         self, people: Sequence[Person], *, how: str = "both", wait: bool = False, over: float = 0.0
@@ -214,7 +174,7 @@ class Play:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         with anyio.move_on_after(PATIENCE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 (what is waited for happens in other tasks and processes)
                 await anyio.sleep(0.005)
             return
         raise Unsettled("what a scene waited for never came")
@@ -234,13 +194,22 @@ class Play:
         if errors:
             raise errors[0]
 
-    def silence(self, *kinds: Any) -> None:
+    def silence(self, *kinds: Kind) -> None:
+        """Nothing passes between the followers and the server; see `Proxy`."""
         for proxy in self.proxies:
             proxy.silence(*kinds)
 
-    def heal(self) -> None:
+    def deafen(self) -> None:
+        """No message reaches the followers."""
+        for proxy in self.proxies:
+            proxy.lost = frozenset({"messages"})
+
+    def heal(self, *, hearing: bool = True) -> None:
+        """Everything passes; but what is lost stays lost, if they are not `hearing`."""
         for process in self.everybody:
             process.proxy.heal()
+        if not hearing:
+            self.deafen()
 
     async def restart(self, change: Callable[[], None] | None = None) -> None:
         """The server dies and comes back; meanwhile its data may change."""
@@ -274,6 +243,7 @@ async def playing(
     staleness: float = 0.4,
     crowd: int = 24,
     bug: str = "",
+    proxied: bool = True,
 ) -> AsyncIterator[Play]:
     """Everything that a scene needs, at its beginning.
 
@@ -281,10 +251,11 @@ async def playing(
         store: `redis` or `sqlite`.
         far: the follower lives at the other end of a cable.
         bug: of all processes.
+        proxied: false: nothing lies between the processes and a server.
     """
     made = Server(directory) if store == "redis" else File(directory)
     async with beside() as tasks:
-        play = Play(made, tasks, staleness=staleness, crowd=crowd, bug=bug, patience=5.0 if bug else PATIENCE)
+        play = Play(made, tasks, staleness=staleness, crowd=crowd, bug=bug, proxied=proxied)
         with play.closing:
             play.closing.callback(made.close)
             await play.enter(followers, far=far)
