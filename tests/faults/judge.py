@@ -64,8 +64,12 @@ class Verdict(NamedTuple):
     unsettled: str = ""
 
     @property
+    def breaks_promise(self) -> bool:
+        return bool(self.late or self.after_wait or self.refused)
+
+    @property
     def is_clean(self) -> bool:
-        return not (self.late or self.after_wait or self.refused or self.unsettled)
+        return not (self.breaks_promise or self.unsettled)
 
     def __str__(self) -> str:
         found = (f"late: {self.late}", f"after wait: {self.after_wait}", f"living refused: {self.refused}")

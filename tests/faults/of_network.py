@@ -61,14 +61,16 @@ async def slow_answers(play: Play) -> None:
 
 
 async def slow_loads(play: Play) -> None:
-    """Sessions are loaded before a revocation, and the answers come after it."""
+    """Sessions are loaded before a right is taken away, and the answers come after everybody has heard of it."""
+    await play.ripen()
     for proxy in play.proxies:
-        proxy.late = {"commands": 0.7 * play.staleness}
+        proxy.answers_held = frozenset({"commands"})
     people = await play.people(play.crowd, "cookie", accepted=False)
-    await play.lapse(0.3)
-    await play.revoke(people, how="user")
-    await play.lapse(4)
+    # One load goes alone, and all that come meanwhile go together.
+    await play.until(lambda: all(proxy.stuck >= 2 for proxy in play.proxies))
+    await play.revoke(people, hows=["right"], wait=True)
     play.heal()
+    await play.lapse(1)
 
 
 async def resubscribed(play: Play) -> None:

@@ -68,29 +68,25 @@ async def newcomer(play: Play) -> None:
     process = await play.join("newcomer", no_beats)
     await process.ask("watch", people)
     await play.all("accepted", people, by=[process])
-    members = len(play.server.cursors())
     held = play.revoker.proxy
     held.answers_held = frozenset({"commands"})
     async with play.revoking([], people, over=0):
         await play.until(lambda: held.stuck > 0)
         process.proxy.cut = frozenset()
-        await play.until(lambda: len(play.server.cursors()) > members)
-        await anyio.sleep(0.05)
+        await play.until(lambda: process.proxy.beats > 0)
+        await anyio.sleep(0.02)
         process.proxy.silence()
         held.answers_held = frozenset()
     await play.lapse(1)
 
 
 async def joining(play: Play) -> None:
-    """A process starts, slowly, while tokens are revoked, and no message reaches it."""
-
-    def slow(proxy: Proxy) -> None:
-        proxy.late, proxy.lost = {"commands": 0.15}, frozenset({"messages"})
-
+    """A process begins with this history, slowly and hearing nothing, while tokens are revoked. Then it is asked."""
     people = await play.people(2 * play.crowd, "token")
-    async with play.revoking(people, over=7):
-        members = len(play.server.cursors())
-        process = await play.join("newcomer", slow)
-        await play.until(lambda: len(play.server.cursors()) > members)
-        await process.ask("watch", people)
+    process = await play.join("newcomer")
+    await play.until(lambda: len(play.server.cursors()) == len(play.everybody))
+    process.proxy.late, process.proxy.lost = {"commands": 0.15}, frozenset({"messages"})
+    play.server.begin_anew("1-1")
+    await play.revoke(people, over=4)
+    await process.ask("watch", people)
     await play.lapse(2)

@@ -1,8 +1,11 @@
-"""Scenes of the store: frozen, killed, emptied, trimmed, gone back to what it was."""
+"""Scenes of the store: frozen, killed, emptied, trimmed, gone back to what it was.
+
+Old data brings back rights that were taken away since, for good; what has ended must not come back.
+"""
 
 from __future__ import annotations
 
-from .play import Play, now
+from .play import ENDS, Play, now
 
 
 async def frozen(play: Play) -> None:
@@ -49,7 +52,9 @@ async def old_data(play: Play) -> None:
     await play.ripen()
     first, second, living = await play.cast()
     play.server.copy()
-    await play.revoke([*first, *second], wait=True)  # so everybody has heard of it, but was not asked yet about each
+    await play.revoke(
+        [*first, *second], hows=ENDS, wait=True
+    )  # so everybody has heard of it, but was not asked yet about each
     for process in play.everybody:
         process.proxy.cut = frozenset({"beats"})
     await play.restart(play.server.go_back)
@@ -66,14 +71,16 @@ async def restored(play: Play) -> None:
     """The server comes back with nothing, and some time later with its data."""
     first, second, living = await play.cast()
     play.server.copy()
-    await play.revoke([*first, *second])
+    await play.revoke([*first, *second], hows=ENDS)
     await play.all("refused", [*first, *second])
     gone_at = now()
     await play.restart(play.server.lose)
     await play.all("refused", living)
     await play.restart(play.server.go_back)
-    await play.all("accepted", living)
+    await play.people(4)
+    await play.lapse(1)  # until then somebody may answer from what was the truth before
     play.lost(gone_at, now())
+    await play.all("accepted", living)
     await play.lapse(1)
 
 
@@ -98,10 +105,10 @@ async def trimmed(play: Play) -> None:
     play.silence("beats", "commands")
     play.deafen()
     await play.revoke(first)
-    await play.revoke(second)
     play.server.trim()
     play.heal(hearing=False)
-    await play.lapse(2)
+    await play.revoke(second, over=0.5)
+    await play.lapse(1.5)
     await play.all("accepted", living)
 
 
@@ -112,10 +119,11 @@ async def ids_used_twice(play: Play) -> None:
     play.silence("beats", "commands")
     play.deafen()
     (cursor,) = set(play.server.cursors())
-    await play.revoke([*first, *second])
+    await play.revoke(first)
     play.server.begin_anew(cursor)
     play.heal(hearing=False)
-    await play.lapse(2)
+    await play.revoke(second, over=0.5)
+    await play.lapse(1.5)
     await play.all("accepted", living)
 
 
@@ -135,7 +143,7 @@ async def replaced(play: Play) -> None:
     """Another file is put at the path, an older one, while everybody runs."""
     first, second, living = await play.cast()
     play.file.copy()
-    await play.revoke(first)
+    await play.revoke(first, hows=ENDS)
     await play.all("refused", first)
     for process in play.everybody:
         process.stop()

@@ -28,6 +28,10 @@ from .worker import Person, Role
 PATIENCE = 30.0
 """Seconds for which whatever must happen is waited for, on a machine that is busy with other things."""
 
+ENDS = ("session", "user")
+HOWS = (*ENDS, "right")
+"""In which ways somebody is revoked."""
+
 
 class Unsettled(Exception):
     """What had to come never came."""
@@ -132,10 +136,10 @@ class Play:
         return people[:half], people[half : 2 * half], people[2 * half :]
 
     async def revoke(
-        self, people: Sequence[Person], *, how: str = "both", wait: bool = False, over: float = 0.0
+        self, people: Sequence[Person], *, hows: Sequence[str] = HOWS, wait: bool = False, over: float = 0.0
     ) -> None:
-        """They end, one after another within `over` times `staleness`; see `worker`."""
-        self._revocations += await self.revoker.ask("revoke", people, how, wait, over * self.staleness)
+        """One after another within `over` times `staleness`; see `worker`."""
+        self._revocations += await self.revoker.ask("revoke", people, hows, wait, over * self.staleness)
 
     @asynccontextmanager
     async def revoking(self, *groups: Sequence[Person], over: float) -> AsyncIterator[None]:

@@ -39,13 +39,13 @@ class _Connection:
 
 
 class Proxy:
-    """Attributes, each for the kinds of connections that are in it:
-
-    asks_held: requests do not arrive for as long, but later they do, as TCP has it.
+    """Attributes:
+    asks_held: kinds of which requests do not arrive for as long; later they do, as TCP has it.
     answers_held: nor do answers.
     lost: what the server says vanishes.
     late: what the server says comes so many seconds later.
     cut: connections are closed, again and again.
+    beats: as many were answered.
     stuck: answers that are held back at this moment.
     """
 
@@ -54,7 +54,7 @@ class Proxy:
         self._server = server
         self._listener.setblocking(False)
         self._connections: set[_Connection] = set()
-        self.stuck = 0
+        self.beats = self.stuck = 0
         self.heal()
 
     @property
@@ -127,6 +127,7 @@ class Proxy:
                 if connection.kind in self.cut:
                     break
                 if connection.kind not in self.lost:
+                    self.beats += connection.kind == "beats"
                     writer.write(answer)
                     await writer.drain()
         connection.close()

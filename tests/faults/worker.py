@@ -7,6 +7,7 @@ answer)` or `(False, what went wrong)`. Everything goes through what an applicat
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import pickle
@@ -14,6 +15,7 @@ import signal
 import time
 import traceback
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -31,6 +33,9 @@ from .network import enter
 
 ANSWERS: dict[int, Answer] = {200: "accepted", 401: "refused", 503: "unsaid"}
 SECRET = "a checker's secret that guards nothing at all"
+RIGHT = "enter"
+"""What everybody needs, and may lose."""
+
 OFTEN = 0.02
 """Seconds from an answer to the next request of the same person; others ask but three times in a lease, and so never
 in a moment in which the store would have to be asked."""
@@ -77,14 +82,16 @@ class Application:
         self._last: dict[str, Run] = {}
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        user = scope.get("user")
         if scope["type"] == "lifespan":
             raise NotImplementedError
+        headers = []
         if scope["path"].startswith("/login/"):
-            await self.auth.login(scope, User(scope["path"].removeprefix("/login/")))
-            user = scope["user"]
-        status = 200 if user.is_authenticated else 401
-        await send({"type": "http.response.start", "status": status, "headers": []})
+            session = await self.auth.login(
+                scope, User(scope["path"].removeprefix("/login/"), scopes=frozenset({RIGHT}))
+            )
+            headers.append((b"x-session", session.id.encode("ascii")))
+        status = 200 if RIGHT in scope["auth"].scopes else 401
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
     async def _request(self, path: str, *headers: tuple[str, str]) -> dict[str, Any]:
@@ -106,14 +113,16 @@ class Application:
 
     async def _cookie(self, user: str) -> Person:
         start = await self._request(f"/login/{user}")
-        (cookie,) = (value for name, value in start["headers"] if name == b"set-cookie")
-        (session,) = await self.auth.sessions(user)
-        return Person(user, session.id, ("cookie", cookie.decode("ascii").partition(";")[0]))
+        while start["status"] == 503:  # the store is busy with other things
+            start = await self._request(f"/login/{user}")
+        headers = {name: value.decode("ascii") for name, value in start["headers"]}
+        return Person(user, headers[b"x-session"], ("cookie", headers[b"set-cookie"].partition(";")[0]))
 
     async def _token(self, user: str) -> Person:
-        pair = await self.auth.issue(User(user))
-        (session,) = await self.auth.sessions(user)
-        return Person(user, session.id, ("authorization", f"Bearer {pair.access_token}"))
+        while True:
+            with suppress(StoreUnavailable):
+                pair = await self.auth.issue(User(user, scopes=frozenset({RIGHT})))
+                return Person(user, pair.session.id, ("authorization", f"Bearer {pair.access_token}"))
 
     async def watch(self, people: Sequence[Person]) -> None:
         """Let each of them ask again and again from now on."""
@@ -164,27 +173,26 @@ class Application:
     async def runs(self) -> list[Run]:
         return self._runs
 
-    async def revoke(self, people: Sequence[Person], how: str, wait: bool, over: float) -> list[Revocation]:
-        """End them one after another within so many seconds, each until it stands: `session`, `user`, or `both` by
-        turns."""
-        ends = []
-        for number, person in enumerate(people):
-            by_user = how == "user" or (how == "both" and number % 4 >= 2)
-            ends.append(self._end(person, by_user, wait, over * number / len(people)))
+    async def revoke(self, people: Sequence[Person], hows: Sequence[str], wait: bool, over: float) -> list[Revocation]:
+        """One after another within so many seconds, each until it stands: the session ends, all of the user's sessions
+        do (`user`), or only their `right` is taken away; these by turns."""
+        turns = zip(people, itertools.cycle(hows), itertools.count(), strict=False)
+        ends = [self._end(person, how, wait, over * number / len(people)) for person, how, number in turns]
         return list(await asyncio.gather(*ends))
 
-    async def _end(self, person: Person, by_user: bool, wait: bool, after: float) -> Revocation:
+    async def _end(self, person: Person, how: str, wait: bool, after: float) -> Revocation:
         await anyio.sleep(after)
         called_at = time.monotonic()
         while True:
-            try:
-                if by_user:
+            with suppress(StoreUnavailable):
+                if how == "user":
                     await self.auth.revoke_user(person.user, wait=wait)
+                elif how == "right":
+                    await self.auth.update_user(person.user, scopes=(), wait=wait)
                 else:
                     await self.auth.revoke(person.sid, wait=wait)
                 return Revocation(person.sid, self._name, wait, called_at, time.monotonic())
-            except StoreUnavailable:
-                await anyio.sleep(0.01)
+            await anyio.sleep(0.01)
 
     async def pause(self, seconds: float | None) -> None:
         """Nothing runs in this process for so long, or (None) until it is sent SIGCONT; then requests come first."""
