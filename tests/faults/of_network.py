@@ -25,8 +25,8 @@ async def silent(play: Play) -> None:
     await play.ripen()
     first, second, living = await play.cast()
     play.silence()
-    await play.revoke(first)
-    await play.revoke(second, wait=True)
+    async with play.revoking(first, second, over=0):
+        pass
     await play.all("unsaid", living, by=play.followers)
     play.heal()
     await play.all("accepted", living)
@@ -38,8 +38,8 @@ async def dropped_packets(play: Play) -> None:
     await play.ripen()
     first, second, living = await play.cast()
     play.cable.lose()
-    await play.revoke(first)
-    await play.revoke(second, wait=True)
+    async with play.revoking(first, second, over=0):
+        pass
     await play.all("unsaid", living, by=play.followers)
     play.cable.mend()
     await play.all("accepted", living)
@@ -53,7 +53,7 @@ async def slow_answers(play: Play) -> None:
     play.deafen()
     for proxy in play.proxies:
         proxy.late = {"beats": 0.8 * play.staleness}
-    await play.lapse(2)
+    await play.lapse(1.5)
     await play.revoke([*first, *second], over=4)
     await play.lapse(3)
     play.heal()
@@ -96,7 +96,7 @@ async def unsubscribed(play: Play) -> None:
     for part, wait in ((first, False), (second, True)):
         play.server.control.client_kill_filter(_type="pubsub")
         await play.revoke(part, over=0.5, wait=wait)
-        await play.lapse(2)
+        await play.lapse(1.5)
     await play.all("accepted", living)
 
 
@@ -104,7 +104,7 @@ async def deaf(play: Play) -> None:
     """No message comes at all; only beats tell."""
     first, second, living = await play.cast()
     play.deafen()
-    await play.revoke(first, over=1)
-    await play.revoke(second, over=1, wait=True)
-    await play.lapse(2)
+    async with play.revoking(first, second, over=1):
+        pass
+    await play.lapse(1.5)
     await play.all("accepted", living)

@@ -13,9 +13,9 @@ from .proxy import Proxy
 async def calm(play: Play) -> None:
     """Nothing is broken."""
     first, second, living = await play.cast()
-    await play.revoke(first, over=1)
-    await play.revoke(second, over=1, wait=True)
-    await play.lapse(2)
+    async with play.revoking(first, second, over=1):
+        pass
+    await play.lapse(1.5)
     await play.all("accepted", living)
 
 
@@ -89,4 +89,4 @@ async def joining(play: Play) -> None:
     play.server.begin_anew("1-1")
     await play.revoke(people, over=4)
     await process.ask("watch", people)
-    await play.lapse(2)
+    await play.lapse(1.5)

@@ -15,7 +15,7 @@ async def frozen(play: Play) -> None:
         for _ in range(2):
             await play.lapse(0.5)
             with play.server.frozen():
-                await play.all("unsaid", living, by=play.followers)
+                await play.all("unsaid", living)
     await play.lapse(1)
     await play.all("accepted", living)
 
@@ -36,13 +36,13 @@ async def lost(play: Play) -> None:
     first, second, living = await play.cast()
     play.silence("beats", "commands")
     play.deafen()
-    await play.revoke(first)
-    await play.revoke(second, wait=True)
+    async with play.revoking(first, second, over=0):
+        pass
     play.lost(now())
     await play.restart(play.server.lose)
     play.heal(hearing=False)
     await play.all("refused", living)
-    await play.lapse(2)
+    await play.lapse(1.5)
     await play.people(4)
 
 
@@ -80,8 +80,8 @@ async def restored(play: Play) -> None:
     await play.people(4)
     await play.lapse(1)  # until then somebody may answer from what was the truth before
     play.lost(gone_at, now())
-    await play.all("accepted", living)
     await play.lapse(1)
+    await play.all("accepted", living)
 
 
 async def flushed(play: Play) -> None:
@@ -135,7 +135,7 @@ async def ids_behind(play: Play) -> None:
     await play.until(lambda: all(cursor.startswith("9999999999999-") for cursor in play.server.cursors()))
     play.server.begin_anew("1-1")
     await play.revoke([*first, *second], over=1)
-    await play.lapse(2)
+    await play.lapse(1.5)
     await play.all("accepted", living)
 
 

@@ -54,7 +54,7 @@ class Play:
         self._tasks = tasks
         self._bug = bug
         self._proxied = proxied
-        self._patience = 5.0 if bug else PATIENCE
+        self._patience = 3.0 if bug else PATIENCE
         self._numbers = itertools.count(1)
         self._revocations: list[Revocation] = []
         self._more_runs: list[Run] = []
@@ -95,6 +95,7 @@ class Play:
             self._tasks.start_soon(proxy.run)
             url = proxy.url
         made = Process(Role(name, url, self.staleness, self._bug, namespace), proxy)
+        self._tasks.start_soon(made.listen)
         self.closing.callback(made.kill)
         return made
 
@@ -242,7 +243,7 @@ async def playing(
     store: str,
     directory: Path,
     *,
-    followers: int = 3,
+    followers: int = 2,
     far: bool = False,
     staleness: float = 0.4,
     crowd: int = 24,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -36,22 +37,44 @@ class Process:
         self._process = CONTEXT.Process(target=serve, args=(theirs, role), daemon=True)
         self._process.start()
         theirs.close()
-        self._turn = anyio.Lock()
+        self._numbers = itertools.count()
+        self._asked: dict[int, tuple[anyio.Event, list[Any]]] = {}
+        self._broken = ""
 
     @property
     def proxy(self) -> Proxy:
         assert self._proxy is not None
         return self._proxy
 
-    async def ask(self, verb: str, *arguments: Any) -> Any:
-        async with self._turn:
-            self._pipe.send((verb, *arguments))
-            with anyio.fail_after(LONGEST):
+    async def listen(self) -> None:
+        """Take in what it answers, until this is cancelled or it breaks."""
+        with self._pipe:
+            while not self._broken:
                 await anyio.wait_readable(self._pipe.fileno())
-            done, answer = self._pipe.recv()
-        if not done:
-            raise RuntimeError(f"{self.name} broke:\n{answer}")
-        return answer
+                try:
+                    number, answer = self._pipe.recv()
+                except EOFError:
+                    number, answer = None, "it is gone"
+                if number is None:
+                    self._broken = answer
+                for answered, answers in self._asked.values() if number is None else [self._asked[number]]:
+                    answers.append(answer)
+                    answered.set()
+
+    async def ask(self, verb: str, *arguments: Any) -> Any:
+        """Have it do something, perhaps beside other things.
+
+        Raises:
+            RuntimeError: it is broken.
+        """
+        number = next(self._numbers)
+        answered, answers = self._asked[number] = anyio.Event(), []
+        self._pipe.send((number, verb, *arguments))
+        with anyio.fail_after(LONGEST):
+            await answered.wait()
+        if self._broken:
+            raise RuntimeError(f"{self.name} broke:\n{self._broken}")
+        return answers[0]
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -82,4 +105,3 @@ class Process:
     def kill(self) -> None:
         self._process.kill()
         self._process.join()
-        self._pipe.close()

@@ -31,7 +31,7 @@ SCENES = {
     "calm": Scene(of_processes.calm, BOTH),
     "stopped": Scene(of_processes.stopped, BOTH),
     "blocked": Scene(of_processes.blocked, BOTH),
-    "forked": Scene(of_processes.forked, BOTH, {"staleness": 0.8, "followers": 2}),
+    "forked": Scene(of_processes.forked, BOTH, {"staleness": 0.8}),
     "newcomer": Scene(of_processes.newcomer, REDIS, {"staleness": 1.0, "followers": 1}),
     "joining": Scene(of_processes.joining, REDIS, {"followers": 1}),
     "cut": Scene(of_network.cut),

@@ -1,7 +1,8 @@
 """One process of an application: a real `Auth` behind its middleware, and people who ask it all the time.
 
-`serve` runs in a process of its own and does what comes through a pipe, `(verb, *arguments)`; it sends back `(True,
-answer)` or `(False, what went wrong)`. Everything goes through what an application has too: requests and `Auth`.
+`serve` runs in a process of its own and does what comes through a pipe, `(number, verb, *arguments)`; it sends back
+`(number, answer)`, or `(None, what went wrong)`. Everything goes through what an application has too: requests and
+`Auth`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SECRET = "a checker's secret that guards nothing at all"
 RIGHT = "enter"
 """What everybody needs, and may lose."""
 
-OFTEN = 0.02
+OFTEN = 0.025
 """Seconds from an answer to the next request of the same person; others ask but three times in a lease, and so never
 in a moment in which the store would have to be asked."""
 
@@ -224,14 +225,13 @@ class Application:
     # How it lives
 
     async def run(self, pipe: Connection) -> None:
+        async def do(number: int, verb: str, *arguments: Any) -> None:
+            pipe.send((number, await getattr(self, verb)(*arguments)))
+
         async with living(self.app), anyio.create_task_group() as self.tasks:
             while True:
                 await anyio.wait_readable(pipe.fileno())
-                verb, *arguments = pipe.recv()
-                if verb == "leave":
-                    break
-                pipe.send((True, await getattr(self, verb)(*arguments)))
-            self.tasks.cancel_scope.cancel()
+                self.tasks.start_soon(do, *pipe.recv())
 
 
 def _at_once(asking: Coroutine[Any, Any, tuple[Answer, Span]]) -> tuple[Answer, Span]:
@@ -259,10 +259,8 @@ def serve(pipe: Connection, role: Role) -> None:
         if role.bug:
             plant(role.bug)
         asyncio.run(Application(role).run(pipe))
-        pipe.send((True, None))
-    except EOFError:  # the checker is gone
-        pass
     except BaseException:
-        pipe.send((False, traceback.format_exc()))
+        with suppress(OSError):  # the checker may be gone
+            pipe.send((None, traceback.format_exc()))
     finally:
         os._exit(0)  # threads that wait for a silent store keep nobody
