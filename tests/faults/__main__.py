@@ -19,8 +19,8 @@ from pathlib import Path
 import anyio
 
 from .judge import Verdict
-from .play import Play, playing
-from .scenes import PLAYS, perform
+from .play import STALENESS, Play, playing
+from .scenes import PLAYS, SCENES, perform
 
 CROWD = 100
 OTHERS = 8
@@ -50,12 +50,15 @@ def under_faults(wanted: int) -> bool:
         made += verdict.revocations
         if not verdict.is_clean:
             print(f"{scene} on {store}:\n{verdict}", file=sys.stderr)
-    print("| scene | store | revocations | acceptances | latest, ms | late | after `wait` | living refused |")
-    print("|---|---|--:|--:|--:|--:|--:|--:|")
+    print(
+        "| scene | store | bound, ms | revocations | acceptances | latest, ms | late | after `wait` | living refused |"
+    )
+    print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     for (scene, store), verdicts in found.items():
-        print(f"| {scene} | {store} | {_row(verdicts)} |")
+        bound = SCENES[scene].options.get("staleness", STALENESS) * 1000
+        print(f"| {scene} | {store} | {bound:.0f} | {_row(verdicts)} |")
     everything = list(itertools.chain.from_iterable(found.values()))
-    print(f"| all | | {_row(everything)} |")
+    print(f"| all | | | {_row(everything)} |")
     return all(verdict.is_clean for verdict in everything)
 
 
@@ -86,7 +89,7 @@ async def _refusals(play: Play, person: object) -> list[tuple[float, float]]:
 
     async with anyio.create_task_group() as group:
         for process in play.followers:
-            group.start_soon(pursue, partial(process.ask, "pursue", person, 0.001))
+            group.start_soon(pursue, partial(process.ask, "pursue", person, 0.002))
         await anyio.sleep(0.05)
         (end,) = await play.revoker.ask("revoke", [person], "session", False, 0.0)
     return [(max(0.0, at - end.returned_at) * 1000, (at - end.called_at) * 1000) for at in refused_at]

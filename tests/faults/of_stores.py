@@ -5,6 +5,8 @@ Old data brings back rights that were taken away since, for good; what has ended
 
 from __future__ import annotations
 
+import anyio
+
 from .play import ENDS, Play, now
 
 
@@ -48,7 +50,7 @@ async def lost(play: Play) -> None:
 
 async def old_data(play: Play) -> None:
     """The server dies and comes back with old data: who was revoked lives again there. At first nobody has a lease, so
-    all are asked about there; later a process starts."""
+    all are asked about there; a process starts once those who know have ended them again."""
     await play.ripen()
     first, second, living = await play.cast()
     play.server.copy()
@@ -60,7 +62,8 @@ async def old_data(play: Play) -> None:
     await play.restart(play.server.go_back)
     await play.all("accepted", living)
     play.heal()
-    await play.lapse(4)
+    with anyio.move_on_after(play.patience):
+        await play.until(lambda: play.server.has_ended([person.sid for person in (*first, *second)]))
     process = await play.join("newcomer")
     await process.ask("watch", [*first, *second, *living])
     await play.all("accepted", living)

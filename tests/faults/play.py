@@ -28,6 +28,9 @@ from .worker import Person, Role
 PATIENCE = 30.0
 """Seconds for which whatever must happen is waited for, on a machine that is busy with other things."""
 
+STALENESS = 0.4
+"""Seconds, where a scene needs no more: so short that much happens in little time."""
+
 ENDS = ("session", "user")
 HOWS = (*ENDS, "right")
 """In which ways somebody is revoked."""
@@ -43,6 +46,7 @@ class Play:
     Attributes:
         staleness: seconds.
         crowd: as many sessions as a scene ends, or so.
+        patience: seconds for which it is waited for an answer that must come.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Play:
         self._tasks = tasks
         self._bug = bug
         self._proxied = proxied
-        self._patience = 3.0 if bug else PATIENCE
+        self.patience = 3.0 if bug else PATIENCE
         self._numbers = itertools.count(1)
         self._revocations: list[Revocation] = []
         self._more_runs: list[Run] = []
@@ -172,7 +176,7 @@ class Play:
         """
 
         async def wait(process: Process) -> None:
-            if not await process.ask("until", answer, people, self._patience):
+            if not await process.ask("until", answer, people, self.patience):
                 raise Unsettled(f"{process.name} never had all people {answer}")
 
         await self._all(wait, by)
@@ -245,7 +249,7 @@ async def playing(
     *,
     followers: int = 2,
     far: bool = False,
-    staleness: float = 0.4,
+    staleness: float = STALENESS,
     crowd: int = 24,
     bug: str = "",
     proxied: bool = True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,10 @@ class Server(Valkey):
     def trim(self) -> None:
         """Only the feed's newest entry stays."""
         self.control.xtrim(f"{TAG}events", maxlen=1, approximate=False)
+
+    def has_ended(self, sids: Sequence[str]) -> bool:
+        """Whether none of these lives here."""
+        return all(self.control.hexists(f"{TAG}s:{sid}", "ended") for sid in sids)
 
     def cursors(self) -> list[str]:
         """The entries up to which those who follow the feed have said to have come."""

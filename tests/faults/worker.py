@@ -37,6 +37,9 @@ SECRET = "a checker's secret that guards nothing at all"
 RIGHT = "enter"
 """What everybody needs, and may lose."""
 
+SCRIPTS = ("sec-fetch-mode", "cors")
+"""A page's script asks, so that no dead cookie is cleared, for which the store would have to be asked."""
+
 OFTEN = 0.025
 """Seconds from an answer to the next request of the same person; others ask but three times in a lease, and so never
 in a moment in which the store would have to be asked."""
@@ -138,7 +141,7 @@ class Application:
 
     async def _ask(self, person: Person) -> tuple[Answer, Span]:
         asked_at = time.monotonic()
-        start = await self._request("/", person.header)
+        start = await self._request("/", person.header, SCRIPTS)
         return ANSWERS[start["status"]], Span(asked_at, time.monotonic())
 
     def _note(self, sid: str, answered: tuple[Answer, Span]) -> None:
