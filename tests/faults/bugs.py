@@ -99,7 +99,7 @@ BUGS: dict[str, Bug] = {
     "what a store has forgotten is not ended again": Bug(
         8,
         "old_data",
-        (Edit(Follower, "_end_again", "await end_again(self._store, self._repeat[-1])", "pass"),),
+        (Edit(Follower, "_end_again", "await end_again(self._store, some[-1])", "pass"),),
     ),
     "a reset keeps the living": Bug(
         9,
@@ -147,7 +147,7 @@ BUGS: dict[str, Bug] = {
     "another file at the path is not noticed": Bug(
         23,
         "replaced",
-        (Edit(SQLiteFeed, "_look", "there != identity or", ""),),
+        (Edit(SQLiteFeed, "_look", "if there != identity:", "if False:"),),
         store="sqlite",
     ),
     "the reader's transaction stays open": Bug(
