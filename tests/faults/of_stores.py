@@ -79,7 +79,8 @@ async def restored(play: Play) -> None:
     gone_at = now()
     await play.restart(play.server.lose)
     await play.all("refused", living)
-    await play.restart(play.server.go_back)
+    async with play.hushed():
+        await play.restart(play.server.go_back)
     await play.people(4)
     await play.lapse(1)  # until then somebody may answer from what was the truth before
     play.lost(gone_at, now())
@@ -90,13 +91,14 @@ async def restored(play: Play) -> None:
 async def flushed(play: Play) -> None:
     """Everything is deleted, also what those would have heard who hear nothing for a moment."""
     first, second, living = await play.cast()
-    play.silence("beats", "commands")
-    play.deafen()
-    await play.revoke(first)
-    await play.revoke(second)
-    play.lost(now())
-    play.server.control.flushall()
-    play.heal(hearing=False)
+    async with play.hushed():
+        play.silence("beats", "commands")
+        play.deafen()
+        await play.revoke(first)
+        await play.revoke(second)
+        play.lost(now())
+        play.server.control.flushall()
+        play.heal(hearing=False)
     await play.all("refused", living)
     await play.lapse(1.5)
     await play.people(4)
@@ -105,11 +107,12 @@ async def flushed(play: Play) -> None:
 async def trimmed(play: Play) -> None:
     """So much is told while some hear nothing that the feed no longer has it all."""
     first, second, living = await play.cast()
-    play.silence("beats", "commands")
-    play.deafen()
-    await play.revoke(first)
-    play.server.trim()
-    play.heal(hearing=False)
+    async with play.hushed():
+        play.silence("beats", "commands")
+        play.deafen()
+        await play.revoke(first)
+        play.server.trim()
+        play.heal(hearing=False)
     await play.revoke(second, over=0.5)
     await play.lapse(1.5)
     await play.all("accepted", living)
@@ -119,12 +122,13 @@ async def ids_used_twice(play: Play) -> None:
     """The feed lost its end, and what came then has the ids of what was lost."""
     first, second, living = await play.cast()
     await play.until(lambda: len(set(play.server.cursors())) == 1)
-    play.silence("beats", "commands")
-    play.deafen()
-    (cursor,) = set(play.server.cursors())
-    await play.revoke(first)
-    play.server.begin_anew(cursor)
-    play.heal(hearing=False)
+    async with play.hushed():
+        play.silence("beats", "commands")
+        play.deafen()
+        (cursor,) = set(play.server.cursors())
+        await play.revoke(first)
+        play.server.begin_anew(cursor)
+        play.heal(hearing=False)
     await play.revoke(second, over=0.5)
     await play.lapse(1.5)
     await play.all("accepted", living)

@@ -220,6 +220,17 @@ class Play:
         if not hearing:
             self.deafen()
 
+    @asynccontextmanager
+    async def hushed(self) -> AsyncIterator[None]:
+        """Nobody asks anything, so that nothing is learnt by asking the store. After it everybody's next beats have
+        come back."""
+        await self._all(lambda process: process.ask("hush", True))
+        yield
+        before = [process.proxy.beats for process in self.everybody]
+        pairs = list(zip(self.everybody, before, strict=True))
+        await self.until(lambda: all(process.proxy.beats >= beats + 3 for process, beats in pairs))
+        await self._all(lambda process: process.ask("hush", False))
+
     async def restart(self, change: Callable[[], None] | None = None) -> None:
         """The server dies and comes back; meanwhile its data may change."""
         self.server.kill()

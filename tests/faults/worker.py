@@ -81,6 +81,7 @@ class Application:
             )
         )
         self.app: ASGI = AuthMiddleware(self._answer, self.auth)
+        self._hushed, self._asking = False, 0
         self._people: list[Person] = []
         self._runs: list[Run] = []
         self._last: dict[str, Run] = {}
@@ -136,8 +137,17 @@ class Application:
 
     async def _keep_asking(self, person: Person, pause: float) -> None:
         while True:
-            self._note(person.sid, await self._ask(person))
+            if not self._hushed:
+                self._asking += 1
+                self._note(person.sid, await self._ask(person))
+                self._asking -= 1
             await anyio.sleep(pause)
+
+    async def hush(self, quiet: bool) -> None:
+        """Nobody asks any more; or (not `quiet`) they do again."""
+        self._hushed = quiet
+        while quiet and self._asking:  # noqa: ASYNC110 (others have asked)
+            await anyio.sleep(0.002)
 
     async def _ask(self, person: Person) -> tuple[Answer, Span]:
         asked_at = time.monotonic()
