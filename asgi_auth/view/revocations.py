@@ -52,6 +52,7 @@ class Revocations:
         self._doubted: dict[str, float] = {}
         self._packed: dict[int, dict[int, bytearray]] = {}
         self._packed_count = 0
+        self._packs_users = False
         self._lost_until: float | None = None
 
     def __len__(self) -> int:
@@ -74,6 +75,7 @@ class Revocations:
         elif len(self._floors) < EXACT:
             self._floors[user_id] = revision, until
         else:
+            self._packs_users = True
             self._pack(f"user:{user_id}", until)
 
     def doubt(self, user_id: str = "") -> None:
@@ -88,7 +90,7 @@ class Revocations:
             return True
         if self._doubted and self._is_doubted(user_id):
             return True
-        if self._packed and (self._is_packed(sid) or self._is_packed(f"user:{user_id}")):
+        if self._packed and (self._is_packed(sid) or (self._packs_users and self._is_packed(f"user:{user_id}"))):
             return True
         return self._lost_until is not None and self._clock() < self._lost_until
 
@@ -112,8 +114,11 @@ class Revocations:
     def _is_packed(self, key: str) -> bool:
         number = hash(key)
         packed, place = _HASH.pack(number), number % _BUCKETS
-        # A match across the border of two entries is one hit too many, and only asks.
-        return any(place in together and packed in together[place] for together in self._packed.values())
+        for together in tuple(self._packed.values()):
+            # A match across the border of two entries is one hit too many, and only asks.
+            if packed in together.get(place, b""):
+                return True
+        return False
 
     def _at_least(self, until: float) -> float:
         """When something is over that was heard of now. What is over already goes."""
