@@ -114,7 +114,7 @@ class Revocations:
     def _is_packed(self, key: str) -> bool:
         number = hash(key)
         packed, place = _HASH.pack(number), number % _BUCKETS
-        for together in tuple(self._packed.values()):
+        for together in tuple(self._packed.values()):  # noqa: SIM110 (a generator takes longer than the search)
             # A match across the border of two entries is one hit too many, and only asks.
             if packed in together.get(place, b""):
                 return True
