@@ -14,7 +14,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ import anyio
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import StoreUnavailable
+from asgi_auth.forks import at_fork
 from asgi_auth.loops import PerLoop
 from asgi_auth.stores import sqlite_schema as schema
 from asgi_auth.stores.codec import Broken
@@ -52,13 +52,7 @@ class _Connections:
         self._idle: list[sqlite3.Connection] = []
         self._lent = 0
         self._changed = threading.Condition()
-        if hasattr(os, "register_at_fork"):
-            hold, release = weakref.WeakMethod(self._hold), weakref.WeakMethod(self._release)
-            os.register_at_fork(
-                before=partial(_call, hold),
-                after_in_parent=partial(_call, release),
-                after_in_child=partial(_call, release),
-            )
+        at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._release)
 
     def found(self) -> tuple[int, int]:
         """Device and inode of the file at the path."""
@@ -118,12 +112,6 @@ class _Connections:
 
     def _release(self) -> None:
         self._changed.release()
-
-
-def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    found = method()
-    if found is not None:
-        found()
 
 
 class SQLiteStore(LocalStore):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from asgi_auth.errors import Deaf, StoreUnavailable
+from asgi_auth.forks import at_fork
 from asgi_auth.model import Event
 from asgi_auth.stores import Entry
 from asgi_auth.stores import sqlite_schema as schema
@@ -43,13 +41,7 @@ class SQLiteFeed:
         self._there = (0, 0)
         self._asked_at = -math.inf
         self._looking = threading.Lock()
-        if hasattr(os, "register_at_fork"):
-            hold, release = weakref.WeakMethod(self._hold), weakref.WeakMethod(self._release)
-            os.register_at_fork(
-                before=partial(_call, hold),
-                after_in_parent=partial(_call, release),
-                after_in_child=partial(_call, release),
-            )
+        at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._release)
 
     def look(self, cursor: Entry) -> Beat:
         with self._looking:
@@ -105,12 +97,6 @@ class SQLiteFeed:
 
     def _release(self) -> None:
         self._looking.release()
-
-
-def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    found = method()
-    if found is not None:
-        found()
 
 
 def _entry(number: int, nonce: str, kind: Any, body: str) -> Entry:

@@ -176,20 +176,19 @@ class Copy:
 
     def ended(self, ended: Ended, tokens_until: float = 0.0) -> None:
         """A session is dead. `tokens_until`: when its last token is over, on the store's clock."""
-        self.changed(ended.sid)
         self._bury(ended)
+        self._over(ended, tokens_until)
+
+    def gone(self, sid: str) -> None:
+        """A session is dead, nobody has said why."""
+        self._over(Ended(sid, None, "revoked"), 0.0)
+
+    def _over(self, ended: Ended, tokens_until: float) -> None:
+        self.changed(ended.sid)
         self.revocations.ended(ended.sid, tokens_until - self._ahead)
         self.version += 1
         if self.watcher is not None:
             self.watcher.heard_end(ended)
-
-    def gone(self, sid: str) -> None:
-        """A session is dead, nobody has said why."""
-        self.changed(sid)
-        self.revocations.ended(sid)
-        self.version += 1
-        if self.watcher is not None:
-            self.watcher.heard_end(Ended(sid, None, "revoked"))
 
     def revoked(self, page: list[Revocation]) -> None:
         """What kills tokens, as the store keeps it."""

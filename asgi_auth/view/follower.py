@@ -7,17 +7,15 @@ counted from the moment before its first byte was sent: the answer says what was
 from __future__ import annotations
 
 import logging
-import os
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import Deaf, StoreUnavailable
+from asgi_auth.forks import at_fork
 from asgi_auth.loops import PerLoop
 from asgi_auth.model import Event
 from asgi_auth.stores import Entry, Store
@@ -82,8 +80,7 @@ class Follower:
         self.begun: Callable[[], Awaitable[None]] = _nothing
         self._beating = PerLoop(anyio.Lock)
         self._hurried = PerLoop(anyio.Event)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(_call, weakref.WeakMethod(self._forked)))
+        at_fork(after_in_child=self._forked)
 
     @property
     def is_followed(self) -> bool:
@@ -128,8 +125,7 @@ class Follower:
         """One beat, and the wait for the next."""
         hurried = self._hurried.get()
         try:
-            async with self._beating.get():
-                await self._beat()
+            await self._beat()
         except StoreUnavailable as error:
             if not self._failing:
                 log.info("the view is not kept current at present, so the store is asked: %s", error)
@@ -195,8 +191,7 @@ class Follower:
     async def _wait_for_others(self, changed_at: float, longest: float) -> None:
         mark = await self._store.newest()
         if self._followers:
-            async with self._beating.get():
-                await self._beat()
+            await self._beat()
         first = late = await self._store.behind(mark)
         longest = max(longest, self._longest(first))  # somebody may have come while the change was made
         # Who came to this history a moment ago may not see members that have a lease from the one before.
@@ -216,10 +211,8 @@ class Follower:
         Raises:
             StoreUnavailable: it may not.
         """
-        if self.is_followed and not self.is_current(self._clock()):
-            async with self._beating.get():
-                if not await self._beat():
-                    raise StoreUnavailable("the feed began anew again and again")
+        if self.is_followed and not self.is_current(self._clock()) and not await self._beat():
+            raise StoreUnavailable("the feed began anew again and again")
 
     async def _sleep_until(self, at: float) -> None:
         await anyio.sleep(max(0.0, at - self._clock()))
@@ -233,7 +226,11 @@ class Follower:
             await self._feed.leave()
 
     async def _beat(self) -> bool:
-        """One proof, with as many trips as it needs. False: one history came after the other."""
+        """One proof, with as many trips as it needs; one at a time. False: one history came after the other."""
+        async with self._beating.get():
+            return await self._begin_or_go_on()
+
+    async def _begin_or_go_on(self) -> bool:
         doubtful: list[Event] = []
         if self._failing:  # what was heard last may be lost with the server that told it
             doubtful = self._copy.ends.since(self._proved_at, self._copy.history.epoch)
@@ -332,9 +329,3 @@ class Follower:
 
 async def _nothing() -> None:
     pass
-
-
-def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    found = method()
-    if found is not None:
-        found()
