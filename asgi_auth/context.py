@@ -20,7 +20,8 @@ from asgi_auth.http import values
 from asgi_auth.http.cookies import keep_problem
 from asgi_auth.http.forwarded import Peer, address_prefix, loopback_request, peer
 from asgi_auth.http.origin import ALLOWED, SAFE_METHODS, Verdict, cross_origin
-from asgi_auth.model import ANONYMOUS, NO_CREDENTIALS, AnonymousUser, Identity, User
+from asgi_auth.identity import NO_CREDENTIALS, Identity
+from asgi_auth.model import ANONYMOUS, AnonymousUser, User
 from asgi_auth.runtime import Runtime
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.sessions.data import SessionData

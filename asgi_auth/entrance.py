@@ -19,7 +19,7 @@ from asgi_auth.guards import decide
 from asgi_auth.http import values
 from asgi_auth.http.credentials import authorization, cookies, has_preflight
 from asgi_auth.http.forwarded import readings
-from asgi_auth.model import Identity, Rejected
+from asgi_auth.identity import Identity, Rejected
 from asgi_auth.sessions.seen import seen_version
 from asgi_auth.stores import Loaded
 

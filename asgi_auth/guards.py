@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 
 from asgi_auth.context import KEY, Context
 from asgi_auth.errors import CredentialError, InsufficientScope, LoginRequired
-from asgi_auth.model import AUTHENTICATED, Identity, scope_text, scope_tokens
+from asgi_auth.identity import AUTHENTICATED, Identity
+from asgi_auth.model import scope_text, scope_tokens
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 

@@ -21,8 +21,8 @@ from anyio.abc import TaskGroup
 
 from asgi_auth.backends.jwt import Revocation
 from asgi_auth.errors import StoreUnavailable
+from asgi_auth.identity import Identity
 from asgi_auth.loops import PerLoop
-from asgi_auth.model import Identity
 from asgi_auth.stores import Ended, Loaded
 from asgi_auth.view import View
 

@@ -20,7 +20,8 @@ from asgi_auth.errors import (
     UnknownUser,
     WeakPassword,
 )
-from asgi_auth.model import Client, Identity, Session, UserRow
+from asgi_auth.identity import Identity
+from asgi_auth.model import Client, Session, UserRow
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.settings import Settings

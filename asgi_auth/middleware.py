@@ -21,10 +21,11 @@ from asgi_auth.entrance import enter, guard, lost_on_the_way_back
 from asgi_auth.errors import ConfigurationError, CredentialError, StoreUnavailable
 from asgi_auth.http.credentials import has_preflight
 from asgi_auth.http.forwarded import route_path
+from asgi_auth.identity import NO_CREDENTIALS
 from asgi_auth.lifespan import run_lifespan
 from asgi_auth.logins import Logins
 from asgi_auth.loops import beside
-from asgi_auth.model import ANONYMOUS, NO_CREDENTIALS
+from asgi_auth.model import ANONYMOUS
 from asgi_auth.outgoing import Exchange, gone
 from asgi_auth.runtime import Runtime
 from asgi_auth.settings import Settings

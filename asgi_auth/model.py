@@ -1,4 +1,4 @@
-"""The values that everything speaks of: users, sessions, identities, events. No I/O, no clock, no settings.
+"""The values that everything speaks of: users, sessions, events. No I/O, no clock, no settings.
 
 A *session* is one login, whichever way it travels: a cookie names it, an access token describes it. What the store
 keeps of one is a `Record`; what people see of one is a `Session`.
@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from starlette.authentication import AuthCredentials as StarletteCredentials
 from starlette.authentication import BaseUser
 
-from asgi_auth.frozen import FrozenList, frozen
+from asgi_auth.frozen import frozen
 
 BackendName = Literal["session", "jwt"]
 
@@ -23,9 +22,6 @@ Reason = Literal[
     "logout", "revoked", "evicted", "replaced", "idle", "lifetime", "password", "disabled", "deleted", "reuse", "broken"
 ]
 """Why a session ended. The first reason stands."""
-
-AUTHENTICATED = "authenticated"
-"""The scope that every authenticated request has in `scope["auth"]`, as Starlette users expect. Never in a token."""
 
 TOUCH_INTERVAL = 60.0
 """Seconds; activity is written at most this often, and at most 20 times in an idle time."""
@@ -290,112 +286,6 @@ class UserRow:
     def user(self) -> User:
         """For requests to share."""
         return User(self.id, self.display_name, self.scopes, frozen(self.claims), self.session_limit)
-
-
-class AuthCredentials(StarletteCredentials):
-    """What `scope["auth"]` and `request.auth` hold: Starlette's `AuthCredentials`, and how somebody was recognised.
-    Requests share it, so it cannot be changed.
-
-    Attributes:
-        scopes: the scopes of the credential, and `authenticated` for somebody.
-        session_id: the session's public id, or None.
-        backend: `"session"`, `"jwt"` or None.
-        expires_at: a token's `exp`, or the earlier of a session's idle and absolute end; None for nobody.
-        authenticated_at: when the user logged in; None for nobody.
-        amr: authentication methods (RFC 8176).
-    """
-
-    scopes: list[str]
-    session_id: str | None
-    backend: BackendName | None
-    expires_at: float | None
-    authenticated_at: float | None
-    amr: tuple[str, ...]
-
-    def __init__(
-        self,
-        scopes: Collection[str] = (),
-        *,
-        session_id: str | None = None,
-        backend: BackendName | None = None,
-        expires_at: float | None = None,
-        authenticated_at: float | None = None,
-        amr: tuple[str, ...] = (),
-    ) -> None:
-        self.__dict__.update(
-            scopes=FrozenList(scopes),
-            session_id=session_id,
-            backend=backend,
-            expires_at=expires_at,
-            authenticated_at=authenticated_at,
-            amr=amr,
-        )
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("other requests share these credentials: keep what is yours elsewhere")
-
-
-NO_CREDENTIALS = AuthCredentials()
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The answer of a backend: somebody, by which session, until when.
-
-    `scopes` is what this credential may do, `credentials` what applications see of it all. `row` is the user as the
-    store has it, at the store's time `now`; `record` is the session with its data (cookie mode only).
-    """
-
-    user: User
-    backend: BackendName
-    session_id: str
-    scopes: frozenset[str]
-    expires_at: float
-    authenticated_at: float
-    amr: tuple[str, ...]
-    row: UserRow | None = None
-    now: float = 0.0
-    record: Record | None = None
-    credentials: AuthCredentials = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        credentials = AuthCredentials(
-            [AUTHENTICATED, *sorted(self.scopes)],
-            session_id=self.session_id,
-            backend=self.backend,
-            expires_at=self.expires_at,
-            authenticated_at=self.authenticated_at,
-            amr=self.amr,
-        )
-        object.__setattr__(self, "credentials", credentials)
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The answer of a backend: this credential opens nothing.
-
-    Attributes:
-        error: what a bearer is told (one of `InvalidToken`'s sentences).
-        cause: why the session that it named ended, if that is known.
-        clear: whether the client should drop the credential.
-        forged: whether it was tampered with or is for others, rather than merely old.
-        session_id: of the session that it named, if it was ours.
-        user_id: whose that was, if it is known.
-    """
-
-    error: str = ""
-    cause: Reason | None = None
-    clear: bool = False
-    forged: bool = False
-    session_id: str | None = None
-    user_id: str | None = None
-
-    @property
-    def told(self) -> str:
-        """What the holder of a dead cookie of ours is told: `expired` or `ended`, nothing finer."""
-        if self.session_id is None:
-            return ""
-        return "expired" if self.cause in ("idle", "lifetime") else "ended"
 
 
 class Event(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from asgi_auth.model import Identity, Rejected
+from asgi_auth.identity import Identity, Rejected
 
 Credential = TypeVar("Credential", contravariant=True)
 

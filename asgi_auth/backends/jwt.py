@@ -10,7 +10,8 @@ from asgi_auth.audit import Audit
 from asgi_auth.clock import Clock
 from asgi_auth.errors import InvalidToken, StoreUnavailable
 from asgi_auth.frozen import frozen
-from asgi_auth.model import Identity, Rejected, User, scope_tokens
+from asgi_auth.identity import Identity, Rejected
+from asgi_auth.model import User, scope_tokens
 from asgi_auth.recent import Recent
 from asgi_auth.tokens.access import AccessTokens, Claims
 from asgi_auth.tokens.keyring import KeyRing

@@ -6,7 +6,8 @@ import hmac
 from dataclasses import dataclass
 from typing import Literal
 
-from asgi_auth.model import Identity, Record, Rejected, UserRow
+from asgi_auth.identity import Identity, Rejected
+from asgi_auth.model import Record, UserRow
 from asgi_auth.recent import Recent
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.seen import seen_version

@@ -11,8 +11,8 @@ from asgi_auth.context import Context
 from asgi_auth.errors import ContentTooLarge, InvalidRequest, LoginRequired
 from asgi_auth.http import values
 from asgi_auth.http.bodies import parse_body
+from asgi_auth.identity import Identity
 from asgi_auth.logins import Logins
-from asgi_auth.model import Identity
 from asgi_auth.parts import Parts
 from asgi_auth.settings import Settings
 

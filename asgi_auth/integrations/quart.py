@@ -16,7 +16,8 @@ from werkzeug.local import LocalProxy
 
 from asgi_auth.context import Context
 from asgi_auth.guards import check
-from asgi_auth.model import ANONYMOUS, AnonymousUser, AuthCredentials, User, scope_tokens
+from asgi_auth.identity import AuthCredentials
+from asgi_auth.model import ANONYMOUS, AnonymousUser, User, scope_tokens
 from asgi_auth.sessions.data import SessionData
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import InvalidGrant, InvalidScope, StoreUnavailable
-from asgi_auth.model import AUTHENTICATED, Client, Grant, Session, UserRow, scope_text, scope_tokens
+from asgi_auth.identity import AUTHENTICATED
+from asgi_auth.model import Client, Grant, Session, UserRow, scope_text, scope_tokens
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.stores import Exchange, Loaded, NewGrant, NewSession, Store, Windows, new_sid
 from asgi_auth.tokens.access import AccessTokens
