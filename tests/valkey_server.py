@@ -45,6 +45,10 @@ class Valkey:
         return int(self._config["port"])
 
     @property
+    def runs(self) -> bool:
+        return self._process is not None
+
+    @property
     def url(self) -> str:
         return f"unix://{self._directory}/s" if self._unix else f"redis://127.0.0.1:{self._config['port']}"
 

@@ -66,10 +66,10 @@ class AsyncioLink:
             if self._listening is None:
                 self._listening = self._make()
                 await self._listening.connect()
-                await self._listening.send_command("SUBSCRIBE", channel, check_health=False)
+                await self._listening.send_command("SSUBSCRIBE", channel, check_health=False)
             while True:
                 kind, _, data = await self._listening.read_response()
-                if kind == b"message":
+                if kind == b"smessage":
                     whole = True
                     return bytes(data)
         finally:
@@ -156,10 +156,10 @@ class ThreadLink:
         try:
             if not known:
                 listening.connect()
-                listening.send_command("SUBSCRIBE", channel, check_health=False)
+                listening.send_command("SSUBSCRIBE", channel, check_health=False)
             while listening.can_read(timeout=LOOK):
                 kind, _, data = listening.read_response()
-                if kind == b"message":
+                if kind == b"smessage":
                     return bytes(data)
             return None
         except BaseException:

@@ -59,7 +59,7 @@ class Server(Valkey):
 
     def listeners(self) -> int:
         """How many hear what the feed is told."""
-        return int(self.control.pubsub_numsub(f"{TAG}events")[0][1])
+        return int(self.control.pubsub_shardnumsub(f"{TAG}events")[0][1])
 
     def close(self) -> None:
         self.control.close()

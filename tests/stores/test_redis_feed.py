@@ -18,7 +18,7 @@ async def store(redis_url, anyio_backend):
     store = RedisStore(redis_url, timeout=10)
     await store.open()
     with anyio.fail_after(10):  # a thread of the test before may still be looking for messages
-        while (await store._client.one("PUBSUB", "NUMSUB", f"{TAG}events"))[1]:  # noqa: ASYNC110
+        while (await store._client.one("PUBSUB", "SHARDNUMSUB", f"{TAG}events"))[1]:  # noqa: ASYNC110
             await anyio.sleep(0.01)
     yield store
     await store.aclose()
@@ -56,7 +56,7 @@ async def test_each_message_is_the_entry_that_the_feed_has(store):
 async def subscribed(store) -> None:
     """Returns once somebody listens."""
     with anyio.fail_after(10):
-        while not (await store._client.one("PUBSUB", "NUMSUB", f"{TAG}events"))[1]:  # noqa: ASYNC110
+        while not (await store._client.one("PUBSUB", "SHARDNUMSUB", f"{TAG}events"))[1]:  # noqa: ASYNC110
             await anyio.sleep(0.01)
 
 
@@ -74,7 +74,7 @@ async def test_a_message_that_cannot_be_read_says_look(store, text):
     async with anyio.create_task_group() as group:
         group.start_soon(listen)
         await subscribed(store)
-        await store._client.one("PUBLISH", f"{TAG}events", text)
+        await store._client.one("SPUBLISH", f"{TAG}events", text)
     assert heard == [None]
     await feed.leave()
 

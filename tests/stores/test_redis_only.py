@@ -112,7 +112,7 @@ async def test_the_feed_is_bounded_by_count(store, control):
 async def test_an_event_is_published_as_it_stands_in_the_feed(store, control):
     await login(store, cookie("s"))
     with control.pubsub(ignore_subscribe_messages=True) as listener:
-        listener.subscribe(f"{TAG}events")
+        listener.ssubscribe(f"{TAG}events")
         listener.get_message(timeout=5)
         await store.end(sid("s"), "logout")
         message = listener.get_message(timeout=5)

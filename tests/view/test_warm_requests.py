@@ -16,7 +16,7 @@ from asgi_auth import Auth, AuthMiddleware, Settings
 from asgi_auth.stores import Keep
 from asgi_auth.stores.redis import RedisStore
 
-OF_THE_FEED = {"hset", "xrange", "hdel", "subscribe", "unsubscribe"}
+OF_THE_FEED = {"hset", "xrange", "hdel", "ssubscribe", "sunsubscribe"}
 OURS = {"info", "hello"}
 
 

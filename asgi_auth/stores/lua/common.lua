@@ -116,10 +116,10 @@ local function loaded(sid, r)
 end
 
 -- The event and its message in one step with the change. A message proves nothing, so one that this user of the server
--- may not send (an ACL without the channel) is no reason to fail. A cluster needs SPUBLISH.
+-- may not send (an ACL without the channel) is no reason to fail. A sharded one, which lies beside its stream in a cluster.
 local function emit(kind, ...)
   local id = redis.call('XADD', P .. 'events', 'MAXLEN', '~', FEED, '*', 'nonce', NONCE, 'kind', kind, ...)
-  redis.pcall('PUBLISH', P .. 'events', cjson.encode({ id, NONCE, kind, ... }))
+  redis.pcall('SPUBLISH', P .. 'events', cjson.encode({ id, NONCE, kind, ... }))
 end
 
 -- Revocations must not vanish before their time, so they have no TTL: a few that are over go with each new one.
