@@ -145,6 +145,7 @@ class Session:
     authenticated_at: float
     idle_expires_at: float
     expires_at: float
+    acr: str = ""
 
     def public(self, *, current: bool) -> dict[str, Any]:
         """The session as JSON (the endpoints' `session`)."""
@@ -197,6 +198,9 @@ class Record:
         user_id: None for a visitor's data.
         idle: seconds by which activity moves `idle_expires_at`.
         amr: authentication methods (RFC 8176), each with its time.
+        acr: the class that they reach (RFC 9470); empty: not known.
+        pending: the user is known and has yet to prove the rest; opens nothing.
+        secret_at: when the current secret was made.
         revision: the user's at login; lower than the user's `ended_below`: dead.
         era: the store's at login (`Store.end_all`); lower than the store's: dead.
         digest: SHA-256 (hex) of the cookie's secret; empty in JWT mode.
@@ -227,6 +231,9 @@ class Record:
     grant: Grant | None = None
     data: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     data_version: int = 0
+    acr: str = ""
+    pending: bool = False
+    secret_at: float = 0.0
 
     @property
     def touch_interval(self) -> float:
@@ -252,6 +259,7 @@ class Record:
             authenticated_at=self.authenticated_at,
             idle_expires_at=self.idle_expires_at,
             expires_at=self.expires_at,
+            acr=self.acr,
         )
 
 

@@ -135,7 +135,8 @@ class Store(Protocol):
           forgotten: a tombstone says `replaced` from now on. Anything else is left alone.
         - `data_from`: a visitor's data in the same way: it passes to the new one and the visitor's session ends. Where
           both have a key, `new.data` wins over it, and it over the replaced session's.
-        - `limit` > 0: the user has at most so many living sessions, counted in both modes after `replaces`. `evict`:
+        - `limit` > 0: the user has at most so many living sessions, counted in both modes after `replaces`, pending
+          logins apart. `evict`:
           the least recently seen end as `evicted`; else `limit` is returned and nothing happened.
         - The same `sid` and digests once more (a repetition after no answer): the session as it is.
         - The absolute end is `lifetime` from now, the idle end `idle` from now but no later. `tokens_until` and the
@@ -157,6 +158,16 @@ class Store(Protocol):
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
         """Give a living session a new secret if `presented` is its current one. The old one is good for `grace` seconds
         more (0: dead at once). Expiries stay. E: `changed`."""
+        ...
+
+    async def elevate(
+        self, presented: Presented, digest: str, *, amr: Collection[str], acr: str, token_lifetime: float
+    ) -> Loaded | None:
+        """Somebody has proved more of who it is: the methods `amr` have the present time, `authenticated_at` too, `acr`
+        is set unless it is empty, and the session gets a new secret, if `presented` is its current one: the cookie's,
+        dead at once, or in JWT mode the refresh token's, whose successor is of the next generation and is never given
+        again for it (`exchange` says `mismatch`); `tokens_until` is raised by `token_lifetime` from now. Expiries stay.
+        The session as it is then; None: it is no living login, or that secret is not its current one. E: `changed`."""
         ...
 
     async def end(self, sid: str, reason: Reason) -> Ended | None:
@@ -185,7 +196,8 @@ class Store(Protocol):
         before the store lost it; one that has it does nothing. E: `all`."""
 
     async def sessions(self, user_id: str) -> list[Loaded]:
-        """The user's living sessions in both modes, the latest first: the `LISTED` that would live longest."""
+        """The user's living sessions in both modes, the latest first: the `LISTED` that would live longest. No pending
+        logins."""
         ...
 
     async def exchange(self, asked: Exchange) -> Exchanged:
@@ -194,7 +206,7 @@ class Store(Protocol):
         In this order:
 
         - `ended`: the session is not alive, or has no refresh tokens.
-        - `mismatch`: another `client_id`. Nothing changes.
+        - `mismatch`: another `client_id`, or the token that an elevation has taken the place of. Nothing changes.
         - `changed`: the user's revision is not `revision`. Nothing changes; load again.
         - the current token: `made`. The generation rises, `next_digest` and `nonce` are the successor's, `scope` is
           remembered; `seen_at` is now and the idle end moves by `windows.idle`, never past the absolute one.

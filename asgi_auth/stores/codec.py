@@ -48,6 +48,9 @@ def record_fields(record: Record) -> Fields:
         "remember": "1" if record.remember else "",
         "digest": record.digest,
         "previous_digest": record.previous_digest,
+        "acr": record.acr or None,
+        "pending": "1" if record.pending else None,
+        "secret_at": None if record.secret_at == record.created_at else repr(record.secret_at),
         **{name: repr(getattr(record, name)) for name in (*_NUMBERS, *_COUNTS)},
     }
     grant = record.grant
@@ -85,6 +88,9 @@ def record(sid: str, fields: Fields, data: Mapping[str, str]) -> Record:
             previous_digest=fields["previous_digest"],
             grant=_grant(fields) if "generation" in fields else None,
             data=data,
+            acr=fields.get("acr", ""),
+            pending=fields.get("pending") == "1",
+            secret_at=float(fields.get("secret_at", fields["created_at"])),
             **numbers,
         )
     except (KeyError, AttributeError, TypeError, ValueError) as error:

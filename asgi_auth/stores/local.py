@@ -81,6 +81,7 @@ class LocalStore:
     write_data = _writes(verbs.write_data, durable=False)
     touch = _writes(verbs.touch, durable=False)
     rotate = _writes(verbs.rotate)
+    elevate = _writes(verbs.elevate)
     end = _writes(verbs.end)
     supersede = _writes(verbs.supersede)
     end_user = _writes(verbs.end_user)

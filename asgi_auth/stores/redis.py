@@ -176,6 +176,17 @@ class RedisStore:
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
         return bool(await self._run("rotate", *presented, digest, grace, change=True))
 
+    async def elevate(
+        self, presented: Presented, digest: str, *, amr: Collection[str], acr: str, token_lifetime: float
+    ) -> Loaded | None:
+        methods = [json.dumps(method) for method in amr]
+        reply = await self._run("elevate", *presented, digest, acr, token_lifetime, *methods, change=True)
+        try:
+            return None if reply is None else _loaded(presented.sid, reply)
+        except Broken:
+            await self.end(presented.sid, "broken")
+            return None
+
     async def end(self, sid: str, reason: Reason) -> Ended | None:
         reply = await self._run("end", sid, reason, change=True)
         return None if reply is None else _ended(reply)

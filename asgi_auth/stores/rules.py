@@ -112,6 +112,9 @@ def new_record(new: NewSession, *, revision: int, era: int, data: Mapping[str, s
         tokens_until=tokens_until,
         grant=grant,
         data=data,
+        acr=new.acr,
+        pending=new.pending,
+        secret_at=now,
     )
 
 
@@ -165,24 +168,48 @@ def seen(record: Record, idle: float, now: float) -> Record:
 
 def rotated(record: Record, digest: str, *, grace: float, now: float) -> Record:
     """The record with a new secret, the old one good for `grace` seconds."""
-    if grace <= 0:
-        return replace(record, digest=digest, previous_digest="", previous_until=0.0)
-    return replace(record, digest=digest, previous_digest=record.digest, previous_until=now + grace)
+    previous, until = (record.digest, now + grace) if grace > 0 else ("", 0.0)
+    return replace(record, digest=digest, previous_digest=previous, previous_until=until, secret_at=now)
+
+
+def elevated(
+    record: Record, digest: str, *, amr: Collection[str], acr: str, token_lifetime: float, now: float
+) -> Record:
+    """The record after more was proved, with a new secret in place of the old one, which is dead."""
+    kept = {method: at for method, at in record.amr.items() if method not in amr}
+    methods = {**kept, **dict.fromkeys(amr, now)}
+    record = replace(record, amr=methods, acr=acr or record.acr, authenticated_at=now)
+    if record.grant is None:
+        return rotated(record, digest, grace=0, now=now)
+    grant = replace(
+        record.grant,
+        generation=record.grant.generation + 1,
+        digest=digest,
+        previous_digest=record.grant.digest,
+        nonce="",
+        asked="",
+        made_at=now,
+        confirmed_at=None,
+    )
+    return token_issued(replace(record, grant=grant, secret_at=now), token_lifetime, now)
 
 
 # Refresh tokens
 
 
-def judge(grant: Grant, asked: Exchange, now: float) -> Literal["made", "repeated", "scope", "reused"]:
+def judge(grant: Grant, asked: Exchange, now: float) -> Literal["made", "repeated", "scope", "reused", "mismatch"]:
     """What becomes of a refresh token of a living session, shown by the right client.
 
     The current one makes a successor. The one before it is answered again until it is too late: `grace` after the
-    successor was confirmed, or after `redelivery` went by, whichever came first. Anything else is reuse.
+    successor was confirmed, or after `redelivery` went by, whichever came first; it is merely refused if an elevation
+    has taken its place, which left no nonce. Anything else is reuse.
     """
     if asked.generation == grant.generation and same(grant.digest, asked.digest):
         return "made"
     if asked.generation != grant.generation - 1 or not same(grant.previous_digest, asked.digest):
         return "reused"
+    if not grant.nonce:
+        return "mismatch"
     told_by = grant.made_at + asked.windows.redelivery
     if grant.confirmed_at is not None:
         told_by = min(told_by, grant.confirmed_at)

@@ -76,7 +76,8 @@ class NewGrant:
 class NewSession:
     """A session to be made. Durations in seconds; the store turns them into times.
 
-    `user_id` None: a visitor's data. `digest` is empty in JWT mode, `grant` None in cookie mode.
+    `user_id` None: a visitor's data. `digest` is empty in JWT mode, `grant` None in cookie mode. `pending`: a login
+    that is not complete; it is not listed, and no limit counts it.
     """
 
     sid: str
@@ -90,6 +91,8 @@ class NewSession:
     remember: bool = False
     data: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     grant: NewGrant | None = None
+    acr: str = ""
+    pending: bool = False
 
 
 class Created(NamedTuple):

@@ -80,7 +80,8 @@ def _living(rows: Rows, sid: str) -> Record | None:
 
 
 def _living_of(rows: Rows, user: UserRow) -> list[Record]:
-    records = rows.sessions_of(user.id)
+    """The user's living sessions, without logins that are not complete."""
+    records = [record for record in rows.sessions_of(user.id) if not record.pending]
     return [record for record in records if rules.death(record, user, rows.turn(record.era), rows.now) is None]
 
 
@@ -121,7 +122,7 @@ def create(
     ends: dict[str, tuple[Record, Reason]] = {
         record.sid: (record, "replaced") for record in (replaced, visitor) if record is not None
     }
-    if limit > 0 and user is not None:
+    if limit > 0 and user is not None and not new.pending:
         others = [record for record in _living_of(rows, user) if record.sid not in ends]
         too_many = max(0, len(others) - limit + 1)
         if too_many and not evict:
@@ -197,6 +198,25 @@ def rotate(rows: Rows, presented: Presented, digest: str, *, grace: float) -> bo
     return True
 
 
+def elevate(
+    rows: Rows, presented: Presented, digest: str, *, amr: Collection[str], acr: str, token_lifetime: float
+) -> Loaded | None:
+    loaded = load(rows, presented.sid)
+    if not isinstance(loaded, Loaded) or loaded.user is None:
+        return None
+    record = loaded.record
+    current = record.digest if record.grant is None else record.grant.digest
+    if rules.same(current, digest):
+        return loaded  # done already: the first answer did not arrive
+    if not rules.same(current, presented.digest):
+        return None
+    record = rules.elevated(record, digest, amr=amr, acr=acr, token_lifetime=token_lifetime, now=rows.now)
+    rows.put_session(record, data=False)
+    rows.tokens_live(loaded.user.id, record.tokens_until)
+    rows.emit("changed", sid=record.sid, data_version=record.data_version)
+    return Loaded(record, loaded.user, rows.now)
+
+
 def end(rows: Rows, sid: str, reason: Reason) -> Ended | None:
     record = _living(rows, sid)
     return _end(rows, record, reason) if record is not None else None
@@ -233,8 +253,8 @@ def exchange(rows: Rows, asked: Exchange) -> Exchanged:
     if user is None or user.revision != asked.revision:
         return Exchanged("changed")
     outcome = rules.judge(grant, asked, rows.now)
-    if outcome == "scope":
-        return Exchanged("scope")
+    if outcome in ("scope", "mismatch"):
+        return Exchanged(outcome)
     if outcome == "reused":
         _end(rows, record, "reuse")
         return Exchanged("reused")

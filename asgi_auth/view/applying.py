@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import Reason, UserRow
-from asgi_auth.stores import Created, Ended, Exchange, Exchanged, NewSession, Presented, Store
+from asgi_auth.stores import Created, Ended, Exchange, Exchanged, Loaded, NewSession, Presented, Store
 from asgi_auth.view.copy import Copy
 
 
@@ -66,6 +66,12 @@ class _Applying:
     async def rotate(self, presented: Presented, digest: str, *, grace: float) -> bool:
         try:
             return await self._store.rotate(presented, digest, grace=grace)
+        finally:
+            self._copy.changed(presented.sid)
+
+    async def elevate(self, presented: Presented, digest: str, **options: Any) -> Loaded | None:
+        try:
+            return await self._store.elevate(presented, digest, **options)
         finally:
             self._copy.changed(presented.sid)
 

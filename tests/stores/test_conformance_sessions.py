@@ -247,7 +247,7 @@ async def test_rotation_replaces_the_secret_and_keeps_the_times(store, clock):
     after = await record_of(store, "s")
     assert (after.digest, after.previous_digest) == (digest("s2"), digest("s"))
     assert after.previous_until == near(clock.now + 10)
-    unchanged = {"digest": "", "previous_digest": "", "previous_until": 0.0}
+    unchanged = {"digest": "", "previous_digest": "", "previous_until": 0.0, "secret_at": 0.0}
     assert dataclasses.replace(after, **unchanged) == dataclasses.replace(before, **unchanged)
 
 

@@ -4,7 +4,8 @@
 -- A name is the prefix and
 --   s:<sid>     hash     a session (its data as d:<key>), or its tombstone, which has `ended`
 --   u:<user>    hash     a user's row, and what only the store needs to know
---   i:<user>    zset     the user's sessions, scored by their end; it lists and counts, it never decides
+--   i:<user>    zset     the user's sessions, scored by their end, but no pending ones; it lists and counts, it never
+--                        decides
 --   n:<name>    string   whose name that is
 --   users       zset     the ids of users, in their order
 --   era         hash     n, and why and when it rose last
@@ -186,7 +187,7 @@ local function move(sid, r, idle_end)
   local key = P .. 's:' .. sid
   redis.call('HSET', key, 'idle_expires_at', text(ends))
   lives_until(key, ends)
-  if r.user then
+  if r.user and not r.pending then
     redis.call('ZADD', P .. 'i:' .. r.user, text(ends), sid)
     lives_until(P .. 'i:' .. r.user, ends)
   end
@@ -232,7 +233,8 @@ local function end_sessions(id, revision, reason, keep, digest)
       kept = keep
       redis.call('HSET', P .. 's:' .. keep, 'revision', text(revision))
       if digest ~= '' then
-        redis.call('HSET', P .. 's:' .. keep, 'digest', digest, 'previous_digest', '', 'previous_until', 0)
+        redis.call('HSET', P .. 's:' .. keep, 'digest', digest, 'previous_digest', '', 'previous_until', 0,
+        'secret_at', text(NOW))
       end
     end
   end

@@ -42,7 +42,7 @@ end
 
 -- Counted after the replaced one is gone, and before anything is done.
 local rivals = {}
-if u and limit > 0 then
+if u and limit > 0 and not new.pending then
   for _, one in ipairs(living(id)) do
     if not (old and one[1] == ARGV[7]) then
       rivals[#rivals + 1] = one

@@ -32,6 +32,9 @@ if generation == current - 1 and digest ~= '' and digest == r.previous_token_dig
   if r.nonce == nonce and r.token_digest == next_digest then -- this very call, asked again
     return done('made', nonce)
   end
+  if r.nonce == '' then -- an elevation has taken its place
+    return { 'mismatch' }
+  end
   local seen = math.min(tonumber(r.made_at) + redelivery, tonumber(r.confirmed_at) or math.huge)
   if NOW < seen + grace then
     if r.asked ~= scope then

@@ -10,6 +10,6 @@ elseif r.digest ~= old then
   return 0
 end
 redis.call('HSET', P .. 's:' .. sid, 'digest', new, 'previous_digest', grace > 0 and old or '',
-  'previous_until', grace > 0 and text(NOW + grace) or 0)
+  'previous_until', grace > 0 and text(NOW + grace) or 0, 'secret_at', text(NOW))
 emit('changed', 'sid', sid, 'data_version', r.data_version)
 return 1
