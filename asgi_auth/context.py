@@ -9,18 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
-from asgi_auth.audit import RequestFacts
 from asgi_auth.errors import AuthError, ContentTooLarge, CredentialError, StoreUnavailable, Unavailable
-from asgi_auth.http import values
-from asgi_auth.http.cookies import keep_problem
-from asgi_auth.http.forwarded import Peer, address_prefix, loopback_request, peer
-from asgi_auth.http.origin import ALLOWED, SAFE_METHODS, Verdict, cross_origin
 from asgi_auth.identity import NO_CREDENTIALS, Identity
+from asgi_auth.incoming import Incoming
 from asgi_auth.model import ANONYMOUS, AnonymousUser, User
 from asgi_auth.runtime import Runtime
 from asgi_auth.secret import digest, new_secret
@@ -31,7 +26,6 @@ from asgi_auth.stores import Loaded, NewSession, Presented, new_sid
 
 if TYPE_CHECKING:
     from asgi_auth.backends.session import Recognised
-    from asgi_auth.sessions.cookies import Pair
 
 KEY = "asgi_auth"
 
@@ -42,7 +36,7 @@ OVER: MutableMapping[str, Any] = {"type": "http", "path": "", "headers": ()}
 """The scope of a request that is over."""
 
 
-class Context(SessionData):
+class Context(Incoming, SessionData):
     """One request, and the mapping of its session's data, in the one object that every request has. Others may read:
 
     Attributes:
@@ -129,72 +123,10 @@ class Context(SessionData):
             context._copy = scope
         return context
 
-    @cached_property
-    def peer(self) -> Peer:
-        """Where the request came from and to, by what proxies may be believed."""
-        return peer(
-            self.scope.get("client"),
-            self.scope.get("scheme"),
-            self.scope["headers"],
-            self.auth.settings.trusted_proxies,
-        )
-
-    @cached_property
-    def loopback(self) -> bool:
-        """Whether the browser speaks to its own machine."""
-        return loopback_request(self.peer.host, self.scope["headers"])
-
-    @cached_property
-    def scheme(self) -> str:
-        """`http` or `https`, as the browser sees it; `URL` decides alone."""
-        url = self.auth.settings.url
-        return self.peer.scheme if url is None else url.partition(":")[0]
-
-    @cached_property
-    def pair(self) -> Pair:
-        """The cookies that are ours on this request."""
-        settings, cookies = self.auth.settings, self.auth.parts.cookies
-        plain = self.scheme == "http" and (settings.url is not None or settings.insecure_http or self.loopback)
-        return cookies.plain if plain else cookies.secure
-
-    @cached_property
-    def origin(self) -> Verdict:
-        """Whether another site's page may have sent this request, if a cookie carries it."""
-        scope, settings = self.scope, self.auth.settings
-        websocket = scope["type"] == "websocket"
-        method = "GET" if websocket else scope.get("method", "GET")
-        if method in SAFE_METHODS and not websocket:
-            return ALLOWED
-        return cross_origin(
-            method,
-            sites=values(scope["headers"], b"sec-fetch-site"),
-            origins=values(scope["headers"], b"origin"),
-            hosts=(self.peer.host,),
-            trusted=settings.trusted_origins,
-            own=settings.own_origins,
-            websocket=websocket,
-        )
-
-    @cached_property
-    def facts(self) -> RequestFacts:
-        """What the log says of this request."""
-        return RequestFacts.of(self.scope, address=self.address)
-
     @property
     def user(self) -> User | AnonymousUser:
         """Who it is, for `scope["user"]`."""
         return ANONYMOUS if self.identity is None else self.identity.user
-
-    def cookie_problem(self) -> str | None:
-        """Why the browser would drop the session's cookie, and the cure; None: it keeps it."""
-        settings = self.auth.settings
-        host = settings.host or self.peer.host
-        return keep_problem(self.pair.session.spec, scheme=self.scheme, host=host, loopback=self.loopback)
-
-    @cached_property
-    def address(self) -> str:
-        """The client's address, cut to what counts as one client."""
-        return address_prefix(self.peer.address)
 
     def fill_scope(self) -> None:
         """Put the answer where applications look for it, once they have got this scope."""

@@ -1,0 +1,94 @@
+"""What came in: where a request is from and to, as far as its headers tell, and what follows for our cookies.
+
+Each is worked out when it is first asked for, and most requests ask for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asgi_auth.audit import RequestFacts
+from asgi_auth.http import values
+from asgi_auth.http.cookies import keep_problem
+from asgi_auth.http.forwarded import Peer, address_prefix, loopback_request, peer
+from asgi_auth.http.origin import ALLOWED, SAFE_METHODS, Verdict, cross_origin
+from asgi_auth.runtime import Runtime
+
+if TYPE_CHECKING:
+    from asgi_auth.sessions.cookies import Pair
+
+
+class Incoming:
+    """One request, as it came.
+
+    Attributes:
+        auth: the `Auth` that answers for it.
+        scope: its ASGI scope.
+    """
+
+    auth: Runtime
+    scope: MutableMapping[str, Any]
+
+    @cached_property
+    def peer(self) -> Peer:
+        """Where the request came from and to, by what proxies may be believed."""
+        return peer(
+            self.scope.get("client"),
+            self.scope.get("scheme"),
+            self.scope["headers"],
+            self.auth.settings.trusted_proxies,
+        )
+
+    @cached_property
+    def loopback(self) -> bool:
+        """Whether the browser speaks to its own machine."""
+        return loopback_request(self.peer.host, self.scope["headers"])
+
+    @cached_property
+    def scheme(self) -> str:
+        """`http` or `https`, as the browser sees it; `URL` decides alone."""
+        url = self.auth.settings.url
+        return self.peer.scheme if url is None else url.partition(":")[0]
+
+    @cached_property
+    def pair(self) -> Pair:
+        """The cookies that are ours on this request."""
+        settings, cookies = self.auth.settings, self.auth.parts.cookies
+        plain = self.scheme == "http" and (settings.url is not None or settings.insecure_http or self.loopback)
+        return cookies.plain if plain else cookies.secure
+
+    @cached_property
+    def origin(self) -> Verdict:
+        """Whether another site's page may have sent this request, if a cookie carries it."""
+        scope, settings = self.scope, self.auth.settings
+        websocket = scope["type"] == "websocket"
+        method = "GET" if websocket else scope.get("method", "GET")
+        if method in SAFE_METHODS and not websocket:
+            return ALLOWED
+        return cross_origin(
+            method,
+            sites=values(scope["headers"], b"sec-fetch-site"),
+            origins=values(scope["headers"], b"origin"),
+            hosts=(self.peer.host,),
+            trusted=settings.trusted_origins,
+            own=settings.own_origins,
+            websocket=websocket,
+        )
+
+    @cached_property
+    def facts(self) -> RequestFacts:
+        """What the log says of this request."""
+        return RequestFacts.of(self.scope, address=self.address)
+
+    def cookie_problem(self) -> str | None:
+        """Why the browser would drop the session's cookie, and the cure; None: it keeps it."""
+        settings = self.auth.settings
+        host = settings.host or self.peer.host
+        return keep_problem(self.pair.session.spec, scheme=self.scheme, host=host, loopback=self.loopback)
+
+    @cached_property
+    def address(self) -> str:
+        """The client's address, cut to what counts as one client."""
+        return address_prefix(self.peer.address)
