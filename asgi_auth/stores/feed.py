@@ -60,9 +60,14 @@ class Feed(Protocol):
     Attributes:
         instant: whether `look` serves: the feed lies beside this process, and each answer can be proved by itself. Else
             a beat is a trip, trusted for the length of a lease, and `hurry` tells when the next one is worth it.
+        turns: counts up when another server took the place of one. What was read before is of another one, which may
+            have known more, or less: a reader begins anew.
     """
 
     instant: bool
+
+    @property
+    def turns(self) -> int: ...
 
     def look(self, cursor: Entry) -> Beat:
         """A beat without waiting.

@@ -175,6 +175,7 @@ class MemoryFeed:
     """`Feed` in the same process."""
 
     instant = True
+    turns = 0
 
     def __init__(
         self, read: Callable[[Callable[[Rows], list[Entry]]], list[Entry]], newest: Callable[[], Entry | None]

@@ -1,7 +1,7 @@
-"""The store on one Redis or Valkey server. Each verb is one Lua script (`lua/`), so it happens whole and once.
+"""The store on Redis or Valkey. Each verb is one Lua script (`lua/`), so it happens whole and once.
 
 Here a verb becomes a script's arguments and its reply the answer. What the scripts do, and how the keys are laid out,
-stands in `lua/common.lua`; how the server is reached in `redis_client`.
+stands in `lua/common.lua`; how servers are reached in `redis_client`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from asgi_auth.stores import (
 )
 from asgi_auth.stores.codec import Broken
 from asgi_auth.stores.feed import Member
-from asgi_auth.stores.redis_client import RedisClient, Value, check_server, decoded, misconfiguration, parse_info
+from asgi_auth.stores.redis_checks import misconfiguration
+from asgi_auth.stores.redis_client import RedisClient, Value, decoded
 from asgi_auth.stores.redis_feed import RedisFeed
 
 SCHEMA = "1"
@@ -74,10 +75,7 @@ class RedisStore:
 
     async def open(self) -> None:
         try:
-            info, config = await self._client.call([("INFO",), ("CONFIG", "GET", "maxmemory*")])
-            check_server(parse_info(info), config)
-            self._client.saw(parse_info(info))
-            await self._client.load()
+            await self._client.open()
             schema = await self.once("schema", SCHEMA)
         except StoreUnavailable as error:
             wrong = misconfiguration(error.__cause__)
@@ -100,7 +98,7 @@ class RedisStore:
         return await self._client.run(script, f"{self._tag}era", arguments, change=change, raw=raw)
 
     async def once(self, name: str, default: str) -> str:
-        there = await self._client.one("SET", f"{self._tag}once:{name}", default, "NX", "GET")
+        there = await self._client.one("SET", f"{self._tag}once:{name}", default, "NX", "GET", change=True)
         return default if there is None else str(there)
 
     async def keys(self) -> str | None:

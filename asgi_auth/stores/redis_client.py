@@ -1,35 +1,30 @@
-"""How the Redis store talks to its server: one buffer out, its replies in, within the timeout, or `StoreUnavailable`.
+"""How the Redis store talks to its servers: one buffer out, its replies in, within the timeout, or `StoreUnavailable`.
 
 Scripts are loaded when the server does not know them; what met a broken connection is sent once more; a change waits
-for a replica if there is one. Knows no session and no key.
+for a replica if there is one. Which server it is, and whether it still is the one, the topology says. Knows no session.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
-import secrets
-import ssl
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
 
 import anyio
 import redis
 import redis.exceptions
-from anyio.lowlevel import RunVar
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from asgi_auth.audit import Audit, Kind
-from asgi_auth.errors import ConfigurationError, Deaf, StoreUnavailable
-from asgi_auth.stores.redis_links import Link, open_link
+from asgi_auth.errors import Deaf, StoreUnavailable
+from asgi_auth.stores.redis_address import parse_address
+from asgi_auth.stores.redis_checks import check_server, parse_info
+from asgi_auth.stores.redis_links import Links
+from asgi_auth.stores.redis_topology import OneServer, Server, Topology
 
-MAX_CONNECTIONS = 50
 REPLICA_WAIT = 0.2
 """Seconds for which a change waits for one replica."""
 REPLICA_CHECK = 1.0
@@ -38,8 +33,6 @@ REPLICA_CHECK = 1.0
 UNCONFIRMED = Kind("change_unconfirmed", "WARN", "No replica confirmed a change in time: a failover now may lose it")
 
 Value = str | bytes | float | bool | None
-
-_log = logging.getLogger("asgi_auth")
 
 
 class Script(NamedTuple):
@@ -62,32 +55,8 @@ def load_scripts() -> dict[str, Script]:
     return scripts
 
 
-def parse_address(url: str) -> tuple[str, str]:
-    """A `redis://`, `rediss://` or `unix://` URL without our own options, and the prefix of our keys.
-
-    Raises:
-        ConfigurationError: an option that cannot be right.
-    """
-    base, _, query = url.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    prefix = options.pop("prefix", "asgi-auth:")
-    if not prefix or "{" in prefix or "}" in prefix:
-        raise ConfigurationError("ASGI_AUTH_STORE: ?prefix= needs some text without { and }, such as ?prefix=shop:")
-    database = base.partition("://")[2].rpartition("@")[2].partition("/")[2].rstrip("/")
-    if database and not database.isdecimal() and not base.startswith("unix:"):
-        raise ConfigurationError(
-            "ASGI_AUTH_STORE: after the host comes the number of a database, as in redis://localhost:6379/0"
-        )
-    unchecked = options.get("ssl_check_hostname", "true").lower() in {"false", "no", "n", "f", "0"}
-    if options.get("ssl_cert_reqs", "required") != "required" or unchecked:
-        raise ConfigurationError(
-            "ASGI_AUTH_STORE: certificates are always checked; name your own CA with ?ssl_ca_certs=/path.pem"
-        )
-    return f"{base}?{urlencode(options)}", prefix
-
-
 class RedisClient:
-    """One Redis or Valkey server for every event loop of this process.
+    """One deployment of Redis or Valkey for every event loop of this process.
 
     Args:
         url: as redis-py takes it; its options too, and `?prefix=` for our keys.
@@ -98,96 +67,91 @@ class RedisClient:
     """
 
     def __init__(self, url: str, *, timeout: float) -> None:
-        self._url, self.prefix = parse_address(url)
+        address = parse_address(url)
+        self.prefix = address.prefix
         self._timeout = timeout
+        self._topology: Topology = OneServer()
         self._scripts = load_scripts()
-        self._links = _links()
-        self._feed_links = _links()
-        self._replica = False
-        self._replica_asked_at = -math.inf
+        self._links = Links(address.way, timeout)
+        self._feed_links = Links(address.way, timeout)
+        self._replicas: dict[Server, _Replicas] = {}
         self._audit = Audit("asgi-auth")
-        try:
-            # RESP2, one attempt: retries and timeouts are ours.
-            self._options: dict[str, Any] = {
-                "protocol": 2,
-                "retry": Retry(NoBackoff(), 0),
-                "max_connections": MAX_CONNECTIONS,
-            }
-            pool = redis.ConnectionPool.from_url(self._url, **self._options)
-            pool.connection_class(**pool.connection_kwargs)
-            self._seats = pool.max_connections
-        except (ValueError, TypeError, redis.RedisError) as error:
-            # Without the error's own text, which may hold a part of the password.
-            what = "there is no such option after ?" if isinstance(error, TypeError) else "this is no URL of a server"
-            raise ConfigurationError(
-                f"ASGI_AUTH_STORE: {what}; valid is redis://user:password@host:6379/0?prefix=shop:"
-            ) from None
 
-    async def call(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
-        """Send commands in one buffer; a reply for each, refusals as `redis.ResponseError`.
+    @property
+    def turns(self) -> int:
+        """Counts up when another server took the place of one: what was read before is of another one."""
+        return self._topology.turns
+
+    async def open(self) -> None:
+        """Hold the servers against what a store needs, and make all scripts known to them.
 
         Raises:
-            StoreUnavailable: not all replies came in time.
+            ConfigurationError: they can be no store.
+            StoreUnavailable: one gave no answer.
         """
+        asked = [("INFO",), ("CONFIG", "GET", "maxmemory*")]
+        scripts = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
         with self._in_time():
-            return [decoded(reply) for reply in await self._exchange(commands)]
+            for server in await self._topology.servers():
+                found, config = map(decoded, await self._send(self._links, server, asked, fresh=True))
+                info = parse_info(found)
+                check_server(info, config, mode=self._topology.mode)
+                self._replicas[server] = _Replicas.of(info)
+                for reply in await self._send(self._links, server, scripts):
+                    _accepted(reply)
 
-    async def one(self, *command: Value) -> Any:
-        """A single command's reply.
+    async def one(self, *command: Value, change: bool = False) -> Any:
+        """A single command's reply; its first argument is the key. `change`: as of `run`.
 
         Raises:
             StoreUnavailable: none came, or a refusal.
         """
-        return _accepted((await self.call([command]))[0])
+        with self._in_time():
+            return _accepted(decoded(await self._ask(str(command[1]), [command], change=change)))
 
     async def run(self, name: str, key: str, arguments: Sequence[Value], *, change: bool, raw: bool = False) -> Any:
         """Run a script. `change`: wait for a replica, if one is connected, in the same round trip. `raw`: the reply's
         texts stay bytes.
 
         Raises:
-            StoreUnavailable: no reply came, or a refusal (full, read-only, loading, not permitted, …).
+            StoreUnavailable: no reply came, or a refusal (full, read-only, loading, not permitted, …), or nobody knows
+                whether this server still is the one: whether a change stands is not known.
         """
         script = self._scripts[name]
         command = ("EVALSHA", script.sha, 1, key, *arguments)
-        more: list[Sequence[Value]] = []
-        if change and time.monotonic() - self._replica_asked_at > REPLICA_CHECK:
-            more.append(("INFO", "replication"))
-        if change and self._replica:
-            more.append(("WAIT", 1, max(1, int(1000 * min(REPLICA_WAIT, self._timeout / 4)))))
         with self._in_time():
-            reply, *others = await self._exchange([command, *more])
+            reply = await self._ask(key, [command], change=change)
             if isinstance(reply, redis.exceptions.NoScriptError):  # the server was restarted or flushed
-                _, reply, *others = await self._exchange([("SCRIPT", "LOAD", script.source), command, *more])
-        for (asked, *_), answer in zip(more, others, strict=True):
-            if asked == "INFO":
-                self.saw(parse_info(decoded(answer)))
-            elif not isinstance(answer, int) or answer < 1:
-                # The change stands, but a failover now may lose it. The next change looks who is there.
-                self._replica_asked_at = -math.inf
-                self._audit.record(UNCONFIRMED)
+                reply = await self._ask(key, [("SCRIPT", "LOAD", script.source), command], change=change)
         return _accepted(reply if raw else decoded(reply))
 
-    async def beat(self, *commands: Sequence[Value], timeout: float) -> list[Any]:
-        """Send commands once, in one buffer, on the one connection that does nothing else.
+    async def beat(self, key: str, *commands: Sequence[Value], timeout: float) -> list[Any]:
+        """Send commands for one key once, in one buffer, on the one connection that does nothing else.
 
         Raises:
-            StoreUnavailable: not all replies came within `timeout` seconds, or one is a refusal. That connection is
-                closed.
+            StoreUnavailable: not all replies came within `timeout` seconds, or one is a refusal, or that server is not
+                the one. That connection is closed, if it gave no answer.
         """
         with self._in_time(timeout):
-            link = await self._link(self._feed_links)
-            replies = await link.exchange([tuple(map(_encoded, command)) for command in commands], fresh=False)
+            server = await self._topology.server(key)
+            replies = await self._send(self._feed_links, server, commands)
+            if await self._topology.redirected(server, key, replies) is None:
+                await self._make_sure(server, key, change=False)
         return [_accepted(decoded(reply)) for reply in replies]
 
-    async def message(self, channel: str) -> str:
-        """Wait for a message of a channel. Who does not listen yet begins to; what was sent before is lost.
+    async def message(self, key: str) -> str:
+        """Wait for a message of the channel that has a key's name. Who does not listen yet begins to; what was sent
+        before is lost.
 
         Raises:
             Deaf: this user of Redis may not listen.
             StoreUnavailable: this cannot be heard.
         """
         try:
-            return str(decoded(await (await self._link(self._feed_links)).message(channel)))
+            with self._in_time():
+                server = await self._topology.server(key)
+            link = await self._feed_links.to(server, self._topology.known)
+            return str(decoded(await link.message(key)))
         except redis.exceptions.NoPermissionError as error:
             raise Deaf("this user of Redis may not listen to our channel") from error
         except (redis.RedisError, OSError) as error:
@@ -195,7 +159,12 @@ class RedisClient:
 
     async def close_feed(self) -> None:
         """Close the running event loop's connections of `beat` and `message`."""
-        await _close(self._feed_links)
+        await self._feed_links.aclose()
+
+    async def aclose(self) -> None:
+        """Close the running event loop's other connections; the next call makes others."""
+        await self._links.aclose()
+        await self._topology.aclose()
 
     @contextmanager
     def _in_time(self, timeout: float | None = None) -> Iterator[None]:
@@ -208,69 +177,88 @@ class RedisClient:
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis cannot be asked ({type(error).__name__})") from error
 
-    async def _exchange(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
-        """Everything that we send can be repeated, so what met a broken connection (the server was restarted) is sent
-        once more, on a new one."""
-        link = await self._link(self._links)
+    async def _ask(self, key: str, commands: Sequence[Sequence[Value]], *, change: bool) -> Any:
+        """The reply to the last of some commands for one key, by the server whose it is, and still was after that."""
+        server, asking = await self._topology.server(key), False
+        while True:
+            more = self._checks(server) if change else []
+            try:
+                replies = await self._send(self._links, server, [*commands, *more], asking=asking)
+            except (redis.AuthenticationError, redis.BusyLoadingError):
+                raise
+            except (redis.ConnectionError, OSError):
+                # Everything that we send can be repeated, so what met a broken connection (the server was restarted)
+                # is sent once more, on a new one.
+                server = await self._topology.server(key)
+                replies = await self._send(self._links, server, [*commands, *more], fresh=True)
+            own, others = replies[: len(commands)], replies[len(commands) :]
+            redirect = await self._topology.redirected(server, key, own)
+            if redirect is None:
+                break
+            server, asking = redirect
+        if not isinstance(own[-1], redis.RedisError):
+            for (asked, *_), answer in zip(more, others, strict=True):
+                self._checked(server, str(asked), answer)
+            await self._make_sure(server, key, change=change)
+        return own[-1]
+
+    async def _send(
+        self,
+        links: Links,
+        server: Server,
+        commands: Sequence[Sequence[Value]],
+        *,
+        fresh: bool = False,
+        asking: bool = False,
+    ) -> list[Any]:
+        """The replies of one server, all sent in one buffer on one connection. `fresh`, `asking`: as of `Link.exchange`
+        and `Redirect`."""
         encoded = [tuple(map(_encoded, command)) for command in commands]
+        if asking:
+            encoded = [each for command in encoded for each in ((b"ASKING",), command)]
         try:
-            replies = await link.exchange(encoded, fresh=False)
-        except (redis.AuthenticationError, redis.BusyLoadingError):
+            link = await links.to(server, self._topology.known)
+            replies = await link.exchange(encoded, fresh=fresh)
+        except BaseException:  # out of time, too
+            self._topology.failed(server)
             raise
-        except (redis.ConnectionError, OSError):
-            replies = await link.exchange(encoded, fresh=True)
-        return replies
+        return replies[1::2] if asking else replies
 
-    def saw(self, info: dict[str, str]) -> None:
-        """Remember whether a replica is connected. A server that does not say has none to wait for."""
-        self._replica = info.get("connected_slaves", "0") != "0"
-        self._replica_asked_at = time.monotonic()
+    def _checks(self, server: Server) -> list[Sequence[Value]]:
+        """What goes out with a change, behind it on the same connection: `WAIT` counts for that one's last write."""
+        checks: list[Sequence[Value]] = []
+        replicas = self._replicas.get(server, _UNKNOWN)
+        if time.monotonic() - replicas.asked_at > REPLICA_CHECK:
+            checks.append(("INFO", "replication"))
+        if replicas.connected:
+            checks.append(("WAIT", 1, max(1, int(1000 * min(REPLICA_WAIT, self._timeout / 4)))))
+        return checks
 
-    async def load(self) -> None:
-        """Make all scripts known to the server.
+    def _checked(self, server: Server, asked: str, answer: Any) -> None:
+        if asked == "INFO":
+            self._replicas[server] = _Replicas.of(parse_info(decoded(answer)))
+        elif not isinstance(answer, int) or answer < 1:
+            # The change stands, but a failover now may lose it. The next change looks who is there.
+            self._replicas[server] = _Replicas(True, -math.inf)
+            self._audit.record(UNCONFIRMED)
 
-        Raises:
-            StoreUnavailable: it gave no answer, or a refusal.
-        """
-        for reply in await self.call([("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]):
-            _accepted(reply)
-
-    async def aclose(self) -> None:
-        """Close the running event loop's connections; the next call makes others."""
-        await _close(self._links)
-
-    async def _link(self, links: _Links) -> Link:
-        found = links.get()
-        if found is None:
-            link = open_link(self._url, self._seats, self._timeout, self._options)
-            found = link, _until_the_loop_ends(link)
-            links.set(found)
-            await found[1].__anext__()
-        return found[0]
+    async def _make_sure(self, server: Server, key: str, *, change: bool) -> None:
+        if not await self._topology.has_authority(server, key, change=change):
+            raise StoreUnavailable("it is not certain that this Redis still is the primary")
 
 
-_Links = RunVar[tuple[Link, AsyncGenerator[None, None]] | None]
+class _Replicas(NamedTuple):
+    """What a server said of its replicas. One that does not say has none to wait for."""
+
+    connected: bool
+    asked_at: float
+
+    @classmethod
+    def of(cls, info: Mapping[str, str]) -> _Replicas:
+        return cls(info.get("connected_slaves", "0") != "0", time.monotonic())
 
 
-def _links() -> _Links:
-    """Of each event loop its own."""
-    return RunVar(f"asgi_auth_redis_{secrets.token_hex(8)}", None)
-
-
-async def _close(links: _Links) -> None:
-    found = links.get()
-    if found is not None:
-        links.set(None)
-        await found[1].aclose()
-
-
-async def _until_the_loop_ends(link: Link) -> AsyncGenerator[None, None]:
-    """Event loops close the asynchronous generators that are still open when they end, and this one its link: where
-    each request has a loop of its own (Starlette's `TestClient`), nobody calls `aclose`."""
-    try:
-        yield
-    finally:
-        await link.aclose()
+_UNKNOWN = _Replicas(False, -math.inf)
 
 
 def _encoded(value: Value) -> bytes:
@@ -295,68 +283,7 @@ def decoded(reply: Any) -> Any:
     return reply
 
 
-def parse_info(reply: Any) -> dict[str, str]:
-    """The fields of INFO's reply; none if it was refused."""
-    if not isinstance(reply, str):
-        return {}
-    lines = (line.partition(":") for line in reply.splitlines() if line[:1] != "#")
-    return {name: value for name, _, value in lines if name}
-
-
 def _accepted(reply: Any) -> Any:
     if isinstance(reply, redis.RedisError):
         raise StoreUnavailable(f"Redis refused ({type(reply).__name__})") from reply
     return reply
-
-
-def check_server(info: Mapping[str, str], config: Any) -> None:
-    """Hold a server against what a store needs, by its INFO and its CONFIG GET maxmemory*, as far as it tells.
-
-    Raises:
-        ConfigurationError: it can be no store.
-        StoreUnavailable: not now.
-    """
-    version = info.get("redis_version", "")
-    if version and "valkey_version" not in info and int(version.partition(".")[0]) < 7:
-        raise ConfigurationError(f"ASGI_AUTH_STORE: this is Redis {version}; 7.0 or later, or Valkey, is needed")
-    mode = info.get("redis_mode", info.get("server_mode", "standalone"))
-    if mode != "standalone":
-        raise ConfigurationError(f"ASGI_AUTH_STORE: this server runs as {mode}; name a single server")
-    if info.get("role", "master") != "master":
-        raise StoreUnavailable("this Redis is a replica")
-    if not info:
-        _log.warning("this user of Redis may not ask INFO, so changes wait for no replica")
-    if not info and isinstance(config, list):
-        info = {name.replace("-", "_"): value for name, value in zip(config[::2], config[1::2], strict=True)}
-    policy, limit = info.get("maxmemory_policy"), info.get("maxmemory")
-    if policy is None or limit is None:
-        _log.warning("this Redis does not tell its maxmemory-policy: make sure that it is noeviction")
-    elif limit != "0" and policy.startswith("allkeys-"):
-        raise ConfigurationError(
-            f"ASGI_AUTH_STORE: this Redis evicts keys that must not vanish, revocations too: set maxmemory-policy "
-            f"to noeviction (it is {policy}), or use a server of its own"
-        )
-    elif limit != "0" and policy.startswith("volatile-"):
-        _log.warning("this Redis may evict living sessions (maxmemory-policy is %s): noeviction is better", policy)
-
-
-def misconfiguration(error: BaseException | None) -> str | None:
-    """What is wrong with the settings, if a repetition cannot cure this error."""
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
-        return "Redis refuses the user or the password: correct redis://user:password@…"
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return (
-            "this user of Redis may not do what a store does: ACL SETUSER … +@read +@write +@scripting +@connection "
-            "+time +spublish +ssubscribe +info, for the keys ~prefix* and the channels &prefix*"
-        )
-    if isinstance(error, redis.exceptions.InvalidResponse):
-        return "what answers there is no Redis"
-    if isinstance(error, redis.ResponseError) and "DB index" in str(error):
-        return "this server has no such database: correct the number in redis://localhost:6379/0"
-    if isinstance(error, redis.ResponseError) and "compil" in str(error):
-        return "this server cannot run our scripts: Redis 7.0 or later, or Valkey, is needed"
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return "the server's certificate cannot be trusted: name your own CA with ?ssl_ca_certs=/path.pem"
-        error = error.__cause__ or error.__context__
-    return None

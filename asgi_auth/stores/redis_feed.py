@@ -32,6 +32,10 @@ class RedisFeed:
         self._name = secrets.token_hex(8)
         self._beats = 0
 
+    @property
+    def turns(self) -> int:
+        return self._client.turns
+
     def look(self, cursor: Entry) -> Beat:
         raise StoreUnavailable("a server is not asked without waiting")
 
@@ -39,6 +43,7 @@ class RedisFeed:
         self._beats += 1
         value = f"{self._beats} {cursor.id} {cursor.nonce} {lease:.17g}"
         _, found = await self._client.beat(
+            f"{self._tag}readers",
             ("HSET", f"{self._tag}readers", self._name, value),
             ("XRANGE", f"{self._tag}events", cursor.id, "+", "COUNT", PAGE),
             timeout=lease or _PATIENCE,

@@ -1,4 +1,5 @@
-"""redis-py's connections, kept per running event loop: its asyncio ones, and for trio its blocking ones in threads.
+"""redis-py's connections, kept per running event loop and server: its asyncio ones, and for trio its blocking ones in
+threads.
 
 Commands go out in one buffer, and a connection goes back to the others only after all its replies were read.
 """
@@ -6,7 +7,8 @@ Commands go out in one buffer, and a connection goes back to the others only aft
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +16,10 @@ import anyio
 import anyio.to_thread
 import redis
 import redis.asyncio
+from anyio.lowlevel import RunVar
+
+from asgi_auth.stores.redis_address import Way
+from asgi_auth.stores.redis_topology import NAMED, Server
 
 Command = tuple[bytes, ...]
 
@@ -24,10 +30,11 @@ LOOK = 0.5
 class AsyncioLink:
     """redis-py's asyncio connections. Any interruption, a cancellation too, closes the one that it met."""
 
-    def __init__(self, url: str, seats: int, options: dict[str, Any]) -> None:
-        pool = redis.asyncio.ConnectionPool.from_url(url, **options)
-        self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
-        self._seats = anyio.Semaphore(seats, fast_acquire=True)
+    def __init__(self, way: Way, server: Server, options: dict[str, Any]) -> None:
+        pool = redis.asyncio.ConnectionPool.from_url(way.url, **way.options)
+        options = {**pool.connection_kwargs, **options, **_place(server)}
+        self._make: Callable[[], Any] = lambda: pool.connection_class(**options)
+        self._seats = anyio.Semaphore(way.seats, fast_acquire=True)
         self._idle: list[Any] = []
         self._listening: Any = None
         self._closed = False
@@ -97,10 +104,11 @@ class AsyncioLink:
 class ThreadLink:
     """redis-py's blocking connections in worker threads. Who is cancelled leaves, the thread reads all its replies."""
 
-    def __init__(self, url: str, seats: int, options: dict[str, Any]) -> None:
-        pool = redis.ConnectionPool.from_url(url, **options)
-        self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
-        self._seats = anyio.CapacityLimiter(seats)
+    def __init__(self, way: Way, server: Server, options: dict[str, Any]) -> None:
+        pool = redis.ConnectionPool.from_url(way.url, **way.options)
+        options = {**pool.connection_kwargs, **options, **_place(server)}
+        self._make: Callable[[], Any] = lambda: pool.connection_class(**options)
+        self._seats = anyio.CapacityLimiter(way.seats)
         self._idle: list[Any] = []
         self._listening: Any = None
         self._looking = False
@@ -150,6 +158,8 @@ class ThreadLink:
                 self._listening = None  # its thread closes it
 
     def _look(self, channel: str) -> bytes | None:
+        if self._closed:
+            raise redis.ConnectionError("closed meanwhile")
         self._looking = True
         known = self._listening is not None
         listening = self._listening = self._listening or self._make()
@@ -187,16 +197,85 @@ class ThreadLink:
 
 
 Link = AsyncioLink | ThreadLink
-"""The connections of one running event loop."""
+"""The connections of one running event loop to one server."""
 
 
-def open_link(url: str, seats: int, timeout: float, options: dict[str, Any]) -> Link:
-    """Connections for the running event loop, at most `seats`. No step of the blocking ones lasts longer than `timeout`
-    seconds; for the others the caller keeps the time."""
+def _place(server: Server) -> dict[str, Any]:
+    return {} if server == NAMED else {"host": server.host, "port": server.port}
+
+
+def open_link(way: Way, server: Server, timeout: float) -> Link:
+    """Connections for the running event loop. No step of the blocking ones lasts longer than `timeout` seconds; for the
+    others the caller keeps the time."""
     try:
         on_asyncio = asyncio.current_task() is not None
     except RuntimeError:  # no loop of asyncio runs here
         on_asyncio = False
     seconds = None if on_asyncio else timeout
-    options = {**options, "socket_timeout": seconds, "socket_connect_timeout": seconds}
-    return AsyncioLink(url, seats, options) if on_asyncio else ThreadLink(url, seats, options)
+    options = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    return AsyncioLink(way, server, options) if on_asyncio else ThreadLink(way, server, options)
+
+
+class Links:
+    """For each event loop its own link to each server.
+
+    Args:
+        timeout: as of `open_link`.
+    """
+
+    def __init__(self, way: Way, timeout: float) -> None:
+        self._way = way
+        self._timeout = timeout
+        # Named by each object anew; a loop's links are closed with it.
+        self._of_loop: RunVar[tuple[_LinksOfLoop, AsyncGenerator[None, None]] | None]
+        self._of_loop = RunVar(f"asgi_auth_redis_{secrets.token_hex(8)}", None)
+
+    async def to(self, server: Server, known: frozenset[Server]) -> Link:
+        """The link to a server. Those to others than `known`, if they are still open, are closed."""
+        found = self._of_loop.get()
+        if found is None:
+            links = _LinksOfLoop()
+            found = links, _until_the_loop_ends(links)
+            self._of_loop.set(found)
+            await found[1].__anext__()
+        links = found[0]
+        if links.known is not known:
+            links.known = known
+            await links.close(lambda one: one != server and one not in known)
+        link = links.by_server.get(server)
+        if link is None:
+            link = links.by_server[server] = open_link(self._way, server, self._timeout)
+        return link
+
+    @property
+    def are_open(self) -> bool:
+        """Whether the running event loop has any."""
+        return self._of_loop.get() is not None
+
+    async def aclose(self) -> None:
+        """Close the running event loop's; `to` opens others."""
+        found = self._of_loop.get()
+        if found is not None:
+            self._of_loop.set(None)
+            await found[1].aclose()
+
+
+class _LinksOfLoop:
+    """`known`: the servers that were known when it was looked last."""
+
+    def __init__(self) -> None:
+        self.by_server: dict[Server, Link] = {}
+        self.known: frozenset[Server] = frozenset()
+
+    async def close(self, which: Callable[[Server], bool]) -> None:
+        for server in [one for one in self.by_server if which(one)]:
+            await self.by_server.pop(server).aclose()
+
+
+async def _until_the_loop_ends(links: _LinksOfLoop) -> AsyncGenerator[None, None]:
+    """Event loops close the asynchronous generators that are still open when they end, and this one its links: where
+    each request has a loop of its own (Starlette's `TestClient`), nobody calls `aclose`."""
+    try:
+        yield
+    finally:
+        await links.close(lambda server: True)

@@ -32,6 +32,7 @@ class SQLiteFeed:
     """
 
     instant = True
+    turns = 0
 
     def __init__(self, path: Path, found: Callable[[], tuple[int, int]]) -> None:
         self._path = path

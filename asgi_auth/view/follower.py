@@ -71,6 +71,7 @@ class Follower:
         self._looks = False
         self._failing = self._deaf = False
         self._cursor: Entry | None = None
+        self._turns = 0
         self.lease_until = float("-inf")
         self._attached_at = float("inf")
         self._proved_at = float("-inf")
@@ -255,6 +256,8 @@ class Follower:
             beat = await self._feed.beat(self._cursor, self._staleness)
             if attachment != self._copy.mark().attachment:  # another event loop has begun anew: this is of before
                 return False
+            if self._turns != self._feed.turns:  # what was loaded is of a server that is no longer the one
+                return self._lose()
             whole = self._take(self._cursor, beat)
             news = news or bool(beat.entries)
             if whole:
@@ -297,6 +300,7 @@ class Follower:
         """Begin with this history: the cursor first, so that whatever is read then is no older than it."""
         self._copy.reset()
         self._heard.clear()
+        self._turns = self._feed.turns
         cursor = await self._store.newest()
         history = await self._store.history()
         self._copy.reset(history)

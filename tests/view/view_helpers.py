@@ -89,6 +89,7 @@ class StagedFeed:
     def __init__(self, feed: Any) -> None:
         self._feed = feed
         self.instant, self.look, self.leave = feed.instant, feed.look, feed.leave
+        self.turns = feed.turns
         self.sent, self.answered = Gate(), Gate()
         self.watch: Callable[[Entry], None] = lambda cursor: None
         self.listens = False
