@@ -194,11 +194,13 @@ def _dead(context: Context, answer: Rejected) -> None:
     """A cookie that opens nothing. The request goes on as nobody's."""
     context.reason, context.forged = answer.told, answer.forged
     _log_rejected(context, answer, "cookie")
-    if answer.clear and _fetch_mode(context) in (b"", b"navigate") and context.scope["type"] == "http":
-        if answer.session_id is None:
-            context.drop_cookie()
-        else:
-            context.clear_unless_replaced(answer.session_id)
+    mode, sid = _fetch_mode(context), answer.session_id
+    if not answer.clear or mode not in (b"", b"navigate") or context.scope["type"] != "http":
+        return
+    if sid is None:
+        context.drop_cookie()
+    elif mode or not context.auth.parts.session_backend.was_told(sid):
+        context.clear_unless_replaced(sid)
 
 
 def _log_rejected(context: Context, answer: Rejected, field: str) -> None:

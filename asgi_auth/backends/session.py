@@ -25,6 +25,7 @@ REMEMBERED_SIZE = 64 * 2**20
 
 _IDENTITY_SIZE = 1000
 _PRESENTED_SIZE = 400
+_TOLD_SIZE = 150
 
 
 NOTES = 10
@@ -54,6 +55,7 @@ class SessionBackend:
         self._view = view
         self.known: Recent[Recognised] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
         self._opened: Recent[Presented] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_PRESENTED_SIZE)
+        self._told: Recent[bool] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_TOLD_SIZE)
 
     async def ask(self, known: Recognised, *, seen: bytes) -> bool:
         """Whether the session of a recognised cookie is still what it was. `seen`: as in `identify`.
@@ -108,9 +110,19 @@ class SessionBackend:
 
     async def outlived(self, sid: str) -> bool:
         """Whether a dead cookie of this session may be cleared now, which is no longer so once a login, a logout or a
-        rotation has put another one in its place."""
+        rotation has put another one in its place. Only the store knows that for sure, whatever is known here.
+
+        Raises:
+            StoreUnavailable: it cannot be said.
+        """
         found = await self._view.asked(sid)
+        self._told.put(sid.encode("ascii"), True)
         return not isinstance(found, Loaded) and _clears(found)
+
+    def was_told(self, sid: str) -> bool:
+        """Whether it was asked before if the dead cookie of this session may be cleared. Who still sends it keeps no
+        cookies, and would have the store asked with each request."""
+        return self._told.get(sid.encode("ascii")) is not None
 
     def _identity(self, presented: Presented, loaded: Loaded) -> Identity | Rejected:
         record, row = loaded.record, loaded.user

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import Any, cast
 
 import anyio
 import pytest
-from seats import ALICE, BOB, PASSWORD, add_users, browser, handled, new_auth, set_cookies
+from seats import (
+    ALICE,
+    BOB,
+    PASSWORD,
+    add_users,
+    browser,
+    call,
+    cookie_of,
+    handled,
+    http_scope,
+    living,
+    new_auth,
+    set_cookies,
+)
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from asgi_auth import Auth, AuthMiddleware
+from asgi_auth import Auth, AuthMiddleware, Settings
+from asgi_auth.stores import Store
+from asgi_auth.stores.opening import open_store
 
 
 class House:
@@ -120,3 +136,51 @@ async def test_a_value_that_was_read_before_a_login_may_be_changed_after_it() ->
         await client.get("/cart")
         await client.get("/login-over-cart")
         assert (await client.get("/")).json() == {"user": "alice", "data": {"cart": ["before", "after"]}}
+
+
+# ---------------------------------------------------------------------- whoever does not let go of a dead cookie
+
+
+class Counting:
+    """A store that counts what is asked of it about sessions; what keeps the view current is not counted."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("load", "load_all", "sessions", "touch", "end", "supersede", "create", "hit"):
+            self.calls["load" if name == "load_all" else name] += 1
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("mode", [None, "cors"], ids=["script", "page"])
+async def test_a_thousand_polls_with_an_ended_session_cost_one_store_call(any_store: str, mode: str | None) -> None:
+    """A tab that was forgotten, a script that keeps no cookies: their session was ended by another process."""
+    store = open_store(any_store, timeout=5.0)
+    counting = Counting(store)
+    here = Auth(Settings(store=any_store), store=cast(Store, counting))
+    elsewhere = Auth(Settings(store=any_store), store=store)
+    app = AuthMiddleware(handled(House(any_store).page), here)
+    headers = [] if mode is None else [("sec-fetch-mode", mode)]
+    async with living(app), elsewhere:
+        async with browser(AuthMiddleware(handled(House(any_store).page), elsewhere)) as client:
+            await client.get("/alice")
+            headers.append(("cookie", cookie_of(client)["cookie"]))
+        assert (await call(app, http_scope("/", headers=headers))).json()["user"] == "alice"
+        (session,) = await elsewhere.sessions("alice")
+        if mode is None:  # the feed says which, and the store is asked whether the cookie may be cleared
+            await elsewhere.revoke(session.id, wait=True)
+        else:  # the feed says whose, and the store which
+            await elsewhere.revoke_user("alice", wait=True)
+        counting.calls.clear()
+        cleared = 0
+        for _ in range(1000):
+            reply = await call(app, http_scope("/", headers=headers))
+            assert reply.json()["user"] == ""
+            cleared += len(reply.all("set-cookie"))
+        assert counting.calls == {"load": 1}
+        assert cleared == (mode is None)
+        # A person who comes back with it is rid of it, whatever a script was told before.
+        navigation = [("cookie", headers[-1][1]), ("sec-fetch-mode", "navigate")]
+        assert len((await call(app, http_scope("/", headers=navigation))).all("set-cookie")) == 1
