@@ -165,6 +165,7 @@ async def complete(base: Foundation) -> Parts:
             same_site=settings.session_samesite,
             domain=settings.session_domain,
             path=settings.session_path,
+            partitioned=settings.session_partitioned,
         ),
         codec=codec,
         visitor_codec=CookieCodec(ring, signing, salt="asgi-auth visitor"),

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     session_domain: Annotated[str, Read(readers.cookie_domain)] | None = Field(None, examples=["example.com"])
     session_path: Annotated[str, Read(readers.cookie_path)] = Field("/", examples=["/"])
 
+    session_partitioned: Flag = Field(False, examples=["true"])
+    """Keep the cookies apart for each site that embeds the application in a frame (CHIPS)."""
+
     session_idle: Seconds = Field(24 * HOUR, examples=["24h"])
     """A session without activity ends after this; in JWT mode `refresh_lifetime` takes its place."""
 
@@ -309,8 +312,12 @@ def _cookie_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         same_site=settings.session_samesite,
         domain=settings.session_domain,
         path=settings.session_path,
+        partitioned=settings.session_partitioned,
     )
-    if plain and spec.same_site == "none":
+    if plain and spec.partitioned:
+        why = "is true, which browsers take from https only"
+        yield "session_partitioned", f"{why}: set {VARIABLES}URL to an https address, without {VARIABLES}INSECURE_HTTP"
+    elif plain and spec.same_site == "none":
         why = "is none, which browsers take from https only"
         yield "session_samesite", f"{why}: set {VARIABLES}URL to an https address, without {VARIABLES}INSECURE_HTTP"
     elif problem := check(spec):

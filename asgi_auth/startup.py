@@ -64,6 +64,11 @@ def risks(settings: Settings) -> list[str]:
         found.append(
             f"the cookie {settings.session_cookie} has no __Host- prefix: other hosts of the same domain can set it"
         )
+    if settings.session_partitioned and settings.session_samesite != "none":
+        found.append(
+            "ASGI_AUTH_SESSION_PARTITIONED is for an application in another site's frame, where browsers send no "
+            f"SameSite={settings.session_samesite.capitalize()} cookie: set ASGI_AUTH_SESSION_SAMESITE=none, too"
+        )
     if "jwt" in settings.backends and settings.password_grant:
         found.append(
             "the password grant is on, which RFC 9700 forbids; with ASGI_AUTH_PASSWORD_GRANT=off /login gives tokens"

@@ -110,5 +110,5 @@ def _cookies(auth: Auth) -> Iterator[tuple[str, str]]:
 
 def _cookie(spec: CookieSpec) -> str:
     domain = f"; Domain={spec.domain}" if spec.domain else ""
-    secure = "; Secure" if spec.secure else "; not Secure"
-    return f"{spec.name}; Path={spec.path}{domain}; HttpOnly; SameSite={spec.same_site.capitalize()}{secure}"
+    flags = ("; Secure" if spec.secure else "; not Secure") + ("; Partitioned" if spec.partitioned else "")
+    return f"{spec.name}; Path={spec.path}{domain}; HttpOnly; SameSite={spec.same_site.capitalize()}{flags}"

@@ -28,6 +28,8 @@ class CookieSpec:
     same_site: Literal["lax", "strict", "none"] = "lax"
     domain: str | None = None
     path: str = "/"
+    partitioned: bool = False
+    """Kept apart for each site that embeds the application (CHIPS)."""
 
 
 class SetCookie:
@@ -40,10 +42,10 @@ class SetCookie:
         if problem := check(spec):
             raise ValueError(problem)
         domain = f"; Domain={spec.domain}" if spec.domain else ""
-        secure = "; Secure" if spec.secure else ""
+        flags = ("; Secure" if spec.secure else "") + ("; Partitioned" if spec.partitioned else "")
         self.spec = spec
-        self._attributes = f"; Path={spec.path}{domain}; HttpOnly; SameSite={spec.same_site.capitalize()}{secure}"
-        # A deletion counts only with the Path, Domain and Secure that the cookie was set with.
+        self._attributes = f"; Path={spec.path}{domain}; HttpOnly; SameSite={spec.same_site.capitalize()}{flags}"
+        # A deletion counts only with the Path, Domain, Secure and Partitioned that the cookie was set with.
         self._clear = f"{spec.name}={_lifetime(0, 0.0)}{self._attributes}".encode("ascii")
 
     def set(self, value: str, max_age: int | None, *, now: float) -> bytes:
@@ -99,6 +101,8 @@ def check(spec: CookieSpec) -> str | None:
             return f"{spec.name}: a cookie whose name begins with __Host-, __Secure- or __Http- is for https only"
         if spec.same_site == "none":
             return f"{spec.name}: a cookie with SameSite=None is Secure, so https only"
+        if spec.partitioned:
+            return f"{spec.name}: a Partitioned cookie is Secure, so https only"
     if len(spec.name) > MAX_SIZE:
         return f"name and value of a cookie have at most {MAX_SIZE} bytes"
     return None

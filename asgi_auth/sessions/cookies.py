@@ -38,11 +38,20 @@ class SessionCookies:
             `session-<4 hex>`, since cookies know no ports and bare `session` belongs to frameworks.
     """
 
-    def __init__(self, ring: str, *, name: str | None, same_site: SameSite, domain: str | None, path: str) -> None:
+    def __init__(
+        self,
+        ring: str,
+        *,
+        name: str | None,
+        same_site: SameSite,
+        domain: str | None,
+        path: str,
+        partitioned: bool = False,
+    ) -> None:
         def pair(base: str, secure: bool) -> Pair:
             # A visitor's data opens nothing, and is wanted on the way back from a provider, where Strict is not sent.
             lenient: SameSite = "lax" if same_site == "strict" else same_site
-            session = CookieSpec(base, secure=secure, same_site=same_site, domain=domain, path=path)
+            session = CookieSpec(base, secure, same_site, domain, path, partitioned)
             visitor = replace(session, name=f"{base}-anonymous", same_site=lenient)
             seen = replace(session, name=f"{base}-seen")
             names = (spec.name.encode() for spec in (session, visitor, seen))
@@ -51,7 +60,7 @@ class SessionCookies:
         prefixed = "__Secure-session" if domain or path != "/" else "__Host-session"
         self.secure = pair(name or prefixed, True)
         # Browsers take Secure cookies from this machine over plain http too, and some cookies are nothing without it.
-        must = same_site == "none" or (name is not None and name.startswith("__"))
+        must = same_site == "none" or partitioned or (name is not None and name.startswith("__"))
         self.plain = pair(name or f"session-{ring[:4]}", must)
         pairs = (self.secure, self.plain)
         self.names = frozenset(pair.session_name for pair in pairs) | {pair.visitor_name for pair in pairs}

@@ -40,6 +40,12 @@ def test_check_without_strict_prints_the_risks_and_exits_0(cli, store_url):
     assert [line.strip() for line in listed.splitlines()] == risks(Settings(store=store_url))
 
 
+def test_partitioned_cookies_that_no_frame_would_get_are_a_risk():
+    assert any("PARTITIONED" in risk for risk in risks(Settings(session_partitioned=True)))
+    both = Settings(session_partitioned=True, session_samesite="none")
+    assert not any("PARTITIONED" in risk for risk in risks(both))
+
+
 def test_check_says_when_there_are_no_risks(cli):
     assert cli("check", **SAFE).out.endswith("\nRisks: none\n")
 
@@ -66,6 +72,10 @@ def test_check_shows_what_would_be_used(cli, store_url):
         (
             {"url": "https://a.example", "session_domain": "a.example", "session_samesite": "strict"},
             {"cookie": "__Secure-session; Path=/; Domain=a.example; HttpOnly; SameSite=Strict; Secure"},
+        ),
+        (
+            {"url": "https://a.example", "session_samesite": "none", "session_partitioned": "true"},
+            {"cookie": "__Host-session; Path=/; HttpOnly; SameSite=None; Secure; Partitioned"},
         ),
         (
             {"url": "http://localhost:8000", "session_cookie": "mine"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 import pytest
@@ -23,6 +24,13 @@ def _attributes(header: bytes) -> dict[str, str]:
 
 def test_the_default_cookie_to_the_letter() -> None:
     assert SetCookie(HOST).set("v", None, now=NOW) == b"__Host-session=v; Path=/; HttpOnly; SameSite=Lax; Secure"
+
+
+def test_a_partitioned_cookie_says_so_when_it_is_set_and_when_it_goes() -> None:
+    writer = SetCookie(replace(HOST, partitioned=True))
+    for header in (writer.set("v", None, now=NOW), writer.clear()):
+        assert header.endswith(b"; Secure; Partitioned")
+    assert b"Partitioned" not in SetCookie(HOST).set("v", None, now=NOW)
 
 
 def test_without_remember_the_cookie_has_no_max_age() -> None:
@@ -51,13 +59,15 @@ SPECS = [
     CookieSpec("__Secure-session", domain="example.com", path="/app", same_site="strict"),
     CookieSpec("__Host-Http-session", same_site="none"),
     CookieSpec("__Http-session", path="/x"),
+    CookieSpec("__Host-session", same_site="none", partitioned=True),
+    CookieSpec("__Secure-session", domain="example.com", partitioned=True),
 ]
 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("same_site", ["lax", "strict", "none"])
 def test_every_cookie_of_ours_names_its_samesite(spec: CookieSpec, same_site: str) -> None:
-    spec = CookieSpec(spec.name, same_site=same_site, domain=spec.domain, path=spec.path)  # type: ignore[arg-type]
+    spec = replace(spec, same_site=same_site, secure=True)  # type: ignore[arg-type]
     for header in (SetCookie(spec).set("v", 60, now=NOW), SetCookie(spec).clear()):
         assert _attributes(header)["SameSite"] == same_site.capitalize()
 
@@ -112,6 +122,7 @@ DROPPED = [
     CookieSpec("__SECURE-session", secure=False),
     CookieSpec("__Http-session", secure=False),
     CookieSpec("session", secure=False, same_site="none"),
+    CookieSpec("session", secure=False, partitioned=True),
     CookieSpec(""),
     CookieSpec("ses sion"),
     CookieSpec("session;"),

@@ -1,4 +1,5 @@
-"""What a real browser is put before: a server in a thread, its certificate, a network that keeps an answer back."""
+"""What a real browser is put before: a server in a thread, its certificate, a network that keeps an answer back; and
+what it is asked."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from playwright.sync_api import BrowserContext, Page
 
 
 @contextmanager
@@ -67,6 +69,18 @@ def make_certificate(directory: Path) -> Path:
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return file
+
+
+def cookie_names(context: BrowserContext) -> list[str]:
+    return sorted(cookie["name"] for cookie in context.cookies())
+
+
+def fetch(page: Page, method: str, path: str, body: object = None) -> int:
+    """Let the page send a request; the status of the answer."""
+    script = """async ([method, path, body]) => (await fetch(path, {
+        method, body: body === null ? undefined : JSON.stringify(body), headers: {"Content-Type": "application/json"},
+    })).status"""
+    return int(page.evaluate(script, [method, path, body]))
 
 
 class SlowNetwork:

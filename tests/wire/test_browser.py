@@ -1,72 +1,24 @@
-"""What only a real browser can tell: which cookies it keeps and drops, what a late answer does, whether the page and
-Swagger UI work."""
+"""What only a real browser can tell: what a late answer does, whether the page and Swagger UI work."""
 
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser_helpers import SlowNetwork, make_certificate, serving
+from browser_helpers import SlowNetwork, cookie_names, fetch
 from example_server import PASSWORDS, Example, browser, running, tokens
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect, sync_playwright
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.requests import Request as StarletteRequest
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route as StarletteRoute
-
-from asgi_auth import Auth, AuthMiddleware, Settings, User
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
 
 pytestmark = pytest.mark.browser
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.fail(f"there is none of {', '.join(NAMES)} here: apt-get install chromium, or run with -m 'not browser'")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(ignore_https_errors=True)
-    context.set_default_timeout(10_000)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: BrowserContext) -> Page:
-    return context.new_page()
 
 
 @pytest.fixture(scope="module")
 def starlette(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
     with running("starlette", tmp_path_factory.mktemp("starlette")) as example:
         yield example
-
-
-def cookie_names(context: BrowserContext) -> list[str]:
-    return sorted(cookie["name"] for cookie in context.cookies())
-
-
-def fetch(page: Page, method: str, path: str, body: object = None) -> int:
-    """Let the page send a request; the status of the answer."""
-    script = """async ([method, path, body]) => (await fetch(path, {
-        method, body: body === null ? undefined : JSON.stringify(body), headers: {"Content-Type": "application/json"},
-    })).status"""
-    return int(page.evaluate(script, [method, path, body]))
 
 
 def log_in(page: Page, user: str) -> None:
@@ -229,92 +181,6 @@ def _end_all_sessions(example: Example, user: str) -> None:
     with browser(example) as client:
         client.headers["authorization"] = f"Bearer {tokens(client, user)['access_token']}"
         assert client.delete("/auth/sessions?all=true").status_code == 204
-
-
-# ---------------------------------------------------------------------- cookies by name and scheme
-
-
-def cookie_app(auth: Auth) -> Starlette:
-    """Everything under `/auth`, so that a cookie with that path gets there too."""
-
-    async def page(request: StarletteRequest) -> Response:
-        return HTMLResponse("<!doctype html><title>page</title>")
-
-    async def enter(request: StarletteRequest) -> Response:
-        await auth.login(request, User("alice"), remember="remember" in request.query_params)
-        return Response(status_code=204)
-
-    async def leave(request: StarletteRequest) -> Response:
-        await auth.logout(request)
-        return Response(status_code=204)
-
-    async def kill(request: StarletteRequest) -> Response:
-        assert await auth.revoke(request.auth.session_id)
-        return Response(status_code=204)
-
-    async def write(request: StarletteRequest) -> Response:
-        request.session["colour"] = "green"
-        return Response(status_code=204)
-
-    routes = [
-        StarletteRoute("/auth/page", page),
-        *(StarletteRoute(f"/auth/{call.__name__}", call, methods=["POST"]) for call in (enter, leave, kill, write)),
-    ]
-    return Starlette(routes=routes, middleware=[Middleware(AuthMiddleware, auth=auth)])
-
-
-@pytest.mark.parametrize(
-    ("scheme", "settings", "name"),
-    [
-        ("http", {}, "session-"),
-        ("http", {"session_cookie": "mine"}, "mine"),
-        ("http", {"session_cookie": "__Secure-mine"}, "__Secure-mine"),
-        ("http", {"session_cookie": "__Host-mine"}, "__Host-mine"),
-        ("https", {}, "__Host-session"),
-        ("https", {"session_path": "/auth"}, "__Secure-session"),
-        ("https", {"session_samesite": "none"}, "__Host-session"),
-        ("https", {"session_samesite": "strict"}, "__Host-session"),
-        ("https", {"session_cookie": "mine"}, "mine"),
-        ("https", {"session_cookie": "__Http-mine"}, "__Http-mine"),
-        ("https", {"session_cookie": "__Host-Http-mine"}, "__Host-Http-mine"),
-    ],
-)
-def test_every_clearing_cookie_is_accepted_by_chromium_for_each_name_prefix(
-    chromium: Browser, tmp_path: Path, scheme: str, settings: dict[str, Any], name: str
-) -> None:
-    auth = Auth(Settings(store="memory://", **settings))
-    certificate = make_certificate(tmp_path) if scheme == "https" else None
-    with serving(cookie_app(auth), certificate=certificate) as url:
-        context = chromium.new_context(ignore_https_errors=True)
-        try:
-            _set_and_clear(context, url, name)
-        finally:
-            context.close()
-
-
-def _set_and_clear(context: BrowserContext, url: str, name: str) -> None:
-    page = context.new_page()
-    page.goto(f"{url}/auth/page")
-
-    assert fetch(page, "POST", "/auth/write") == 204
-    (visitor,) = cookie_names(context)
-    assert visitor.startswith(name)
-    assert visitor.endswith("-anonymous")
-
-    assert fetch(page, "POST", "/auth/enter") == 204  # clears the visitor's
-    assert cookie_names(context) == [visitor.removesuffix("-anonymous")]
-    assert fetch(page, "POST", "/auth/leave") == 204
-    assert cookie_names(context) == []
-
-    assert fetch(page, "POST", "/auth/enter?remember") == 204
-    assert fetch(page, "POST", "/auth/kill") == 204
-    assert len(cookie_names(context)) == 1  # a fetch clears nothing that it found dead
-    page.goto(f"{url}/auth/page")
-    assert cookie_names(context) == []
-
-    assert fetch(page, "POST", "/auth/write") == 204
-    assert fetch(page, "POST", "/auth/leave") == 204  # a visitor's data goes too
-    assert cookie_names(context) == []
 
 
 # ---------------------------------------------------------------------- Swagger UI
