@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Generic, TypeVar
@@ -29,6 +29,28 @@ async def beside() -> AsyncIterator[TaskGroup]:
         group.cancel_scope.cancel()
     if problem is not None:
         raise problem
+
+
+async def together(jobs: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """What each says, side by side. The first problem ends the others and leaves as it is."""
+    if len(jobs) == 1:
+        return [await jobs[0]()]
+    results: dict[int, T] = {}
+    problems: list[Exception] = []
+
+    async def run(number: int) -> None:
+        try:
+            results[number] = await jobs[number]()
+        except Exception as error:
+            problems.append(error)
+            group.cancel_scope.cancel()
+
+    async with create_task_group() as group:
+        for number in range(len(jobs)):
+            group.start_soon(run, number)
+    if problems:
+        raise problems[0]
+    return [results[number] for number in range(len(jobs))]
 
 
 class PerLoop(Generic[T]):

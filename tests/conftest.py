@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from clocks import Clock
+from cluster_set import ClusterSet
 from hypothesis import settings
 from valkey_server import Valkey
 
@@ -51,6 +52,21 @@ def redis_url(redis_server: str) -> str:
         answer = sock.recv(64)
     assert answer == b"+OK\r\n", answer
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSet]:
+    """A cluster of three nodes without replicas, one for the whole run."""
+    cluster = ClusterSet(tmp_path_factory.mktemp("cluster"), replicas=0)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def cluster_url(cluster: ClusterSet) -> str:
+    """The URL of a cluster that holds nothing."""
+    cluster.flush()
+    return cluster.url
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

@@ -14,7 +14,8 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
     """The store that a URL names; nothing is opened yet.
 
     Args:
-        url: `memory://`, `sqlite:///relative`, `sqlite:////absolute`, or for Redis `redis://`, `rediss://`, `unix://`.
+        url: `memory://`, `sqlite:///relative`, `sqlite:////absolute`, or for Redis `redis://`, `rediss://`, `unix://`,
+            `redis+cluster://`, `rediss+cluster://`.
         timeout: the longest a verb takes, in seconds.
         clock: decides instead of the store's own clock; for tests.
 
@@ -36,7 +37,7 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
         from asgi_auth.stores.sqlite import SQLiteStore
 
         return SQLiteStore(path, timeout=timeout, clock=clock)
-    if scheme in {"redis", "rediss", "unix"} and separator:
+    if scheme in {"redis", "rediss", "unix", "redis+cluster", "rediss+cluster"} and separator:
         try:
             from asgi_auth.stores.redis import RedisStore
         except ImportError as error:
@@ -47,16 +48,23 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
     # Not repeated: a URL may hold a password.
     raise ConfigurationError(
         "ASGI_AUTH_STORE: no store has such a URL; valid are memory://, sqlite:///asgi-auth.sqlite3, "
-        "redis://localhost:6379/0, rediss://redis.example.com and unix:///run/redis.sock"
+        "redis://localhost:6379/0, rediss://redis.example.com, unix:///run/redis.sock and "
+        "redis+cluster://host1:6379,host2:6379"
     )
 
 
 def in_the_clear(url: str) -> bool:
     """Whether what this store is told leaves this host unencrypted."""
-    if not url.startswith("redis://"):
+    if not url.startswith(("redis://", "redis+cluster://")):
         return False
+    hosts = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2].split(",")
+    return not all(map(_is_here, hosts))
+
+
+def _is_here(place: str) -> bool:
+    """Whether `host` or `host:port` is this host's loopback."""
     try:
-        host = urlsplit(url).hostname or "localhost"
-        return not (host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback)
+        host = urlsplit(f"//{place}").hostname or "localhost"
+        return host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return True
+        return False

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from asgi_auth.errors import ConfigurationError
+from asgi_auth.stores.redis_topology import Server
 
 MAX_CONNECTIONS = 50
 
@@ -29,19 +30,30 @@ class Way(NamedTuple):
 
 
 class Address(NamedTuple):
-    """A store's URL. `prefix`: of our keys."""
+    """A store's URL.
+
+    Attributes:
+        prefix: of our keys.
+        nodes: those of a cluster that the URL names; else none.
+        authority: whether those who decide on a failover are asked.
+    """
 
     way: Way
     prefix: str
+    nodes: tuple[Server, ...] = ()
+    authority: bool = True
 
 
 def parse_address(url: str) -> Address:
-    """Take a `redis://`, `rediss://` or `unix://` URL apart.
+    """Take a `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` URL apart.
 
     Raises:
         ConfigurationError: it cannot be right.
     """
     base, _, query = url.partition("?")
+    nodes: tuple[Server, ...] = ()
+    if base.partition("://")[0].endswith("+cluster"):
+        base, nodes = _cluster(base)
     options = dict(parse_qsl(query, keep_blank_values=True))
     prefix = options.pop("prefix", "asgi-auth:")
     if not prefix or "{" in prefix or "}" in prefix:
@@ -56,7 +68,39 @@ def parse_address(url: str) -> Address:
         raise ConfigurationError(
             "ASGI_AUTH_STORE: certificates are always checked; name your own CA with ?ssl_ca_certs=/path.pem"
         )
-    return Address(parse_way(f"{base}?{urlencode(options)}"), prefix)
+    authority = options.pop("authority", None)
+    if authority not in (None, "none") or (authority and not nodes):
+        raise ConfigurationError("ASGI_AUTH_STORE: ?authority=none is the only choice, and only where others decide")
+    return Address(parse_way(f"{base}?{urlencode(options)}"), prefix, nodes, authority is None)
+
+
+def _cluster(base: str) -> tuple[str, tuple[Server, ...]]:
+    """The URL of the first node, and all nodes that are named."""
+    scheme, _, rest = base.partition("://")
+    place, _, database = rest.partition("/")
+    who, at, hosts = place.rpartition("@")
+    if database not in {"", "0"}:
+        raise ConfigurationError("ASGI_AUTH_STORE: a cluster has the database 0 alone: leave the number away")
+    try:
+        nodes = tuple(_server(host) for host in hosts.split(","))
+    except ValueError:
+        raise ConfigurationError(
+            "ASGI_AUTH_STORE: after redis+cluster:// come nodes of the cluster, as in "
+            "redis+cluster://user:password@host1:6379,host2:6379"
+        ) from None
+    return f"{scheme.removesuffix('+cluster')}://{who}{at}{hosts.partition(',')[0]}", nodes
+
+
+def _server(text: str) -> Server:
+    """`host`, `host:port` or `[address]:port`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.netloc != text:
+        raise ValueError(text)
+    return Server(parts.hostname, 6379 if parts.port is None else parts.port)
 
 
 def parse_way(url: str) -> Way:

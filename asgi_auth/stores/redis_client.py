@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -20,8 +21,10 @@ import redis.exceptions
 
 from asgi_auth.audit import Audit, Kind
 from asgi_auth.errors import Deaf, StoreUnavailable
+from asgi_auth.loops import together
 from asgi_auth.stores.redis_address import parse_address
 from asgi_auth.stores.redis_checks import check_server, parse_info
+from asgi_auth.stores.redis_cluster import Cluster
 from asgi_auth.stores.redis_links import Links
 from asgi_auth.stores.redis_topology import OneServer, Server, Topology
 
@@ -71,6 +74,8 @@ class RedisClient:
         self.prefix = address.prefix
         self._timeout = timeout
         self._topology: Topology = OneServer()
+        if address.nodes:
+            self._topology = Cluster(address.way, address.nodes, timeout=timeout, authority=address.authority)
         self._scripts = load_scripts()
         self._links = Links(address.way, timeout)
         self._feed_links = Links(address.way, timeout)
@@ -118,26 +123,43 @@ class RedisClient:
                 whether this server still is the one: whether a change stands is not known.
         """
         script = self._scripts[name]
-        command = ("EVALSHA", script.sha, 1, key, *arguments)
+        command = ("EVALSHA", script.sha, 2, key, _never(key), *arguments)
         with self._in_time():
             reply = await self._ask(key, [command], change=change)
             if isinstance(reply, redis.exceptions.NoScriptError):  # the server was restarted or flushed
                 reply = await self._ask(key, [("SCRIPT", "LOAD", script.source), command], change=change)
         return _accepted(reply if raw else decoded(reply))
 
-    async def beat(self, key: str, *commands: Sequence[Value], timeout: float) -> list[Any]:
-        """Send commands for one key once, in one buffer, on the one connection that does nothing else.
+    async def beat(self, asked: Mapping[str, Sequence[Sequence[Value]]], *, timeout: float) -> dict[str, list[Any]]:
+        """Send commands for each of some keys once, in one buffer to each server, on the one connection to it that does
+        nothing else. The replies, by key.
 
         Raises:
-            StoreUnavailable: not all replies came within `timeout` seconds, or one is a refusal, or that server is not
-                the one. That connection is closed, if it gave no answer.
+            StoreUnavailable: not all replies came within `timeout` seconds, or one is a refusal, or a server is not the
+                one. The connection to who gave no answer is closed.
         """
         with self._in_time(timeout):
-            server = await self._topology.server(key)
-            replies = await self._send(self._feed_links, server, commands)
-            if await self._topology.redirected(server, key, replies) is None:
-                await self._make_sure(server, key, change=False)
-        return [_accepted(decoded(reply)) for reply in replies]
+            of_server: dict[Server, list[str]] = {}
+            for key in asked:
+                of_server.setdefault(await self._topology.server(key), []).append(key)
+            answers: dict[str, _Answer] = {}
+            beats = [partial(self._beat, server, keys, asked) for server, keys in of_server.items()]
+            for some in await together(beats):
+                answers.update(some)
+            await self._make_sure({key: answer.owner for key, answer in answers.items()}, change=False)
+        return {key: [_accepted(decoded(reply)) for reply in answers[key].replies] for key in asked}
+
+    async def _beat(
+        self, server: Server, keys: Sequence[str], asked: Mapping[str, Sequence[Sequence[Value]]]
+    ) -> dict[str, _Answer]:
+        replies = iter(await self._send(self._feed_links, server, [command for key in keys for command in asked[key]]))
+        answers = {key: _Answer(server, [next(replies) for _ in asked[key]]) for key in keys}
+        for key, answer in answers.items():
+            while redirect := await self._topology.redirected(server, key, answer.replies):
+                server, asking = redirect
+                again = await self._send(self._feed_links, server, asked[key], asking=asking)
+                answer = answers[key] = _Answer(answer.owner if asking else server, again)
+        return answers
 
     async def message(self, key: str) -> str:
         """Wait for a message of the channel that has a key's name. Who does not listen yet begins to; what was sent
@@ -179,7 +201,8 @@ class RedisClient:
 
     async def _ask(self, key: str, commands: Sequence[Sequence[Value]], *, change: bool) -> Any:
         """The reply to the last of some commands for one key, by the server whose it is, and still was after that."""
-        server, asking = await self._topology.server(key), False
+        server = owner = await self._topology.server(key)
+        asking = False
         while True:
             more = self._checks(server) if change else []
             try:
@@ -189,17 +212,18 @@ class RedisClient:
             except (redis.ConnectionError, OSError):
                 # Everything that we send can be repeated, so what met a broken connection (the server was restarted)
                 # is sent once more, on a new one.
-                server = await self._topology.server(key)
+                server = owner = await self._topology.server(key)
                 replies = await self._send(self._links, server, [*commands, *more], fresh=True)
             own, others = replies[: len(commands)], replies[len(commands) :]
             redirect = await self._topology.redirected(server, key, own)
             if redirect is None:
                 break
             server, asking = redirect
+            owner = owner if asking else server
         if not isinstance(own[-1], redis.RedisError):
             for (asked, *_), answer in zip(more, others, strict=True):
                 self._checked(server, str(asked), answer)
-            await self._make_sure(server, key, change=change)
+            await self._make_sure({key: owner}, change=change)
         return own[-1]
 
     async def _send(
@@ -242,9 +266,16 @@ class RedisClient:
             self._replicas[server] = _Replicas(True, -math.inf)
             self._audit.record(UNCONFIRMED)
 
-    async def _make_sure(self, server: Server, key: str, *, change: bool) -> None:
-        if not await self._topology.has_authority(server, key, change=change):
+    async def _make_sure(self, owners: Mapping[str, Server], *, change: bool) -> None:
+        if not await self._topology.have_authority(owners, change=change):
             raise StoreUnavailable("it is not certain that this Redis still is the primary")
+
+
+class _Answer(NamedTuple):
+    """What came back for a key. `owner`: who had it."""
+
+    owner: Server
+    replies: list[Any]
 
 
 class _Replicas(NamedTuple):
@@ -259,6 +290,12 @@ class _Replicas(NamedTuple):
 
 
 _UNKNOWN = _Replicas(False, -math.inf)
+
+
+def _never(key: str) -> str:
+    """A key beside this one that never exists. A node of a cluster runs a script while the slot is on the move only if
+    it has all the keys that were declared, and else half of it if it was not told of all: so it runs none then."""
+    return f"{key[: key.rindex('}') + 1]}:never"
 
 
 def _encoded(value: Value) -> bytes:

@@ -42,12 +42,12 @@ class RedisFeed:
     async def beat(self, cursor: Entry, lease: float) -> Beat:
         self._beats += 1
         value = f"{self._beats} {cursor.id} {cursor.nonce} {lease:.17g}"
-        _, found = await self._client.beat(
-            f"{self._tag}readers",
-            ("HSET", f"{self._tag}readers", self._name, value),
+        readers = f"{self._tag}readers"
+        asked = [
+            ("HSET", readers, self._name, value),
             ("XRANGE", f"{self._tag}events", cursor.id, "+", "COUNT", PAGE),
-            timeout=lease or _PATIENCE,
-        )
+        ]
+        _, found = (await self._client.beat({readers: asked}, timeout=lease or _PATIENCE))[readers]
         return Beat.of([self._entry(*reply) for reply in found], cursor)
 
     async def hurry(self) -> Entry | None:

@@ -1,12 +1,12 @@
 """What a Redis deployment is asked: which server holds a key now, and whether that server still is the one.
 
 A server that was replaced answers on as if nothing had happened, so its own word is worth nothing: those who decide who
-replaces whom are asked (`has_authority`). Knows no command of ours and keeps no connection but its own.
+replaces whom are asked (`have_authority`). Knows no command of ours and keeps no connection but its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 
@@ -26,7 +26,7 @@ class Redirect(NamedTuple):
 
     Attributes:
         server: there.
-        asking: each command after an `ASKING`.
+        asking: each command after an `ASKING`, for this time: who said so is the key's owner still.
     """
 
     server: Server
@@ -63,11 +63,12 @@ class Topology(Protocol):
         """
         ...
 
-    async def has_authority(self, server: Server, key: str, *, change: bool) -> bool:
-        """Whether those who decide say, after this was called, that `server` is the one for `key`. `change`: more of
-        them, so that what was changed there stands against every later reader.
+    async def have_authority(self, owners: Mapping[str, Server], *, change: bool) -> bool:
+        """Whether those who decide say, after this was called, that each of these servers is the one for its key.
+        `change`: more of them, so that what was changed there stands against every later reader.
 
         Called when an answer has come: a reader that is told "yes" then was told so before a change elsewhere returned.
+        May wait until they agree, within the time of who calls.
         """
         ...
 
@@ -102,7 +103,7 @@ class OneServer:
     async def server(self, key: str) -> Server:
         return NAMED
 
-    async def has_authority(self, server: Server, key: str, *, change: bool) -> bool:
+    async def have_authority(self, owners: Mapping[str, Server], *, change: bool) -> bool:
         return True
 
     def failed(self, server: Server) -> None:

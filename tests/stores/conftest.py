@@ -13,19 +13,19 @@ from asgi_auth.stores.opening import open_store
 
 
 def url_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if kind == "redis":
-        return request.getfixturevalue("redis_url")
+    if kind in {"redis", "cluster"}:
+        return str(request.getfixturevalue(f"{kind}_url"))
     if kind == "sqlite":
         return f"sqlite:///{tmp_path / 'store.sqlite3'}"
     return "memory://"
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "cluster"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url_of(request.param, request, tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "cluster"])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The stores that several processes can share."""
     return url_of(request.param, request, tmp_path)

@@ -12,7 +12,8 @@
 --   events      stream   the feed; the channel of the same name repeats it
 --   dead        zset     revocations in their order;  dead:until  the same, scored by when they are over
 --   h:<key>     hash     a throttle's counter;  keys, once:<name>  strings
--- so all of them lie in one slot of a cluster, which routes by KEYS[1]; the others are found on the way. In a cluster
+-- so all of them lie in one slot of a cluster, which routes by KEYS[1]; the others are found on the way. KEYS[2] never
+-- exists: while a slot is moved key by key its node refuses the whole script instead of running half of it. In a cluster
 -- `n:` and `users` belong into a partition of their own, and a name is reserved before its user is written.
 --
 -- Numbers leave as text with 17 digits: Lua's own conversion has 14, and a reply would cut off the fraction. Nothing is
