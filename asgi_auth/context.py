@@ -317,7 +317,7 @@ class Context(Incoming, SessionData):
             raise ContentTooLarge("The session's data would be too large")
         parts = await self.auth.opened()
         await parts.throttle.anonymous_creation(self.address)
-        sid, secret = new_sid(), new_secret()
+        sid, secret = new_sid(parts.store.partition(None)), new_secret()
         new = NewSession(
             sid=sid,
             user_id=None,

@@ -78,7 +78,7 @@ class Logins:
         """A new session whose cookie the answer carries. It takes the place of the one that the browser brought."""
         self.keepable(context)
         settings = self._parts.settings
-        sid, secret = new_sid(), new_secret()
+        sid, secret = new_sid(self._parts.store.partition(row.id)), new_secret()
         presented = Presented(sid, digest(secret))
         new = NewSession(
             sid=sid,

@@ -73,7 +73,7 @@ def directory(store: MemoryStore, hasher: Counting) -> StoreDirectory:
 async def session_of(store: MemoryStore, user_id: str) -> str:
     row = await store.user(user_id)
     assert row
-    new = NewSession(sid=new_sid(), user_id=user_id, backend="session", idle=3600, lifetime=3600, digest="0" * 64)
+    new = NewSession(sid=new_sid("00"), user_id=user_id, backend="session", idle=3600, lifetime=3600, digest="0" * 64)
     assert not isinstance(await store.create(new, revision=row.revision), str)
     return new.sid
 

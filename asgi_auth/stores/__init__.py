@@ -33,6 +33,7 @@ from asgi_auth.stores.values import (
     LISTED,
     TOMBSTONE_LIFETIME,
     Created,
+    Cursor,
     Ended,
     Entry,
     Exchange,
@@ -59,6 +60,7 @@ __all__ = [
     "LISTED",
     "TOMBSTONE_LIFETIME",
     "Created",
+    "Cursor",
     "Ended",
     "Entry",
     "Exchange",
@@ -97,6 +99,15 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later verb opens it again."""
+
+    def partition(self, user_id: str | None) -> str:
+        """Where a session of this user belongs: the two hex digits with which its sid begins. None: a visitor's, which
+        belongs anywhere.
+
+        Raises:
+            StoreUnavailable: the store was not opened yet.
+        """
+        ...
 
     async def once(self, name: str, default: str) -> str:
         """The first writer's value, for everybody and for ever."""
@@ -266,8 +277,8 @@ class Store(Protocol):
         """Users in the order of their ids, those after `after`; no deleted ones."""
         ...
 
-    async def events(self, after: str = "", limit: int = 1000) -> list[Entry]:
-        """The feed from the entry `after`, exclusive; from the oldest kept one if empty."""
+    async def events(self, after: Cursor = (), limit: int = 1000) -> list[Entry]:
+        """What came after this cursor, in the order of each partition; from the oldest kept one if empty."""
         ...
 
     async def revocations(self, after: str = "", limit: int = 5000) -> list[Revocation]:
@@ -278,11 +289,11 @@ class Store(Protocol):
         """This process's way to follow the feed."""
         ...
 
-    async def newest(self) -> Entry:
-        """The newest entry of the feed, which is made if there is none (kind `begun`)."""
+    async def newest(self) -> Cursor:
+        """The newest entry of each partition's feed, which is made if there is none (kind `begun`)."""
         ...
 
-    async def behind(self, mark: Entry | None) -> list[Member]:
+    async def behind(self, mark: Cursor | None) -> list[Member]:
         """Who follows the feed under a lease and has not yet said that `mark` is applied; None: all who do.
 
         Raises:

@@ -1,27 +1,28 @@
 """The event feed as a process follows it: a beat proves, a message hurries.
 
-A **cursor** is an entry, not a number: its nonce tells this history from another with the same ids. A **beat** asks for
+A **cursor** is an entry (of each partition), not a number: its nonce tells this history from another with the same
+ids. A **beat** asks for
 what came after the cursor; its answer proves what was true at some moment after it was asked, never later. A
 **message** says that there is something new, or what; it may be lost, so it proves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from asgi_auth.stores import Entry
+from asgi_auth.stores import Cursor, Entry
 
 PAGE = 1000
-"""Entries that one beat brings at most."""
+"""Entries of a partition that one beat brings at most."""
 
 
 class Beat(NamedTuple):
     """What a beat found.
 
     Attributes:
-        entries: what came after the cursor, in order; None: the cursor's entry is not there, so this is another history
-            (a flush, a restart with old data, a restore) or too much was trimmed.
+        entries: what came after the cursor, in order (of each partition); None: an entry of the cursor is not there, so
+            this is another history (a flush, a restart with old data, a restore) or too much was trimmed.
         more: there may be more behind them, so nothing is proved yet.
     """
 
@@ -30,10 +31,22 @@ class Beat(NamedTuple):
 
     @classmethod
     def of(cls, found: Sequence[Entry], cursor: Entry) -> Beat:
-        """From the entries beginning with the cursor's id, `PAGE` at most."""
+        """Of one partition, from the entries beginning with the cursor's id, `PAGE` at most."""
         if not found or found[0][:2] != cursor[:2]:
             return cls(None)
         return cls(tuple(found[1:]), more=len(found) >= PAGE)
+
+    @classmethod
+    def joined(cls, beats: Iterable[Beat]) -> Beat:
+        """Of all partitions. Where one is lost, all are."""
+        entries: list[Entry] = []
+        more = False
+        for beat in beats:
+            if beat.entries is None:
+                return beat
+            entries += beat.entries
+            more = more or beat.more
+        return cls(tuple(entries), more)
 
 
 NOTHING = Beat(())
@@ -41,7 +54,7 @@ NOTHING = Beat(())
 
 
 class Member(NamedTuple):
-    """A process that follows the feed and may answer from its copy.
+    """A process that follows the feed and may answer from its copy, as one partition knows it.
 
     Attributes:
         name: its own, random.
@@ -52,6 +65,7 @@ class Member(NamedTuple):
     name: str
     lease: float
     value: str
+    partition: int = 0
 
 
 class Feed(Protocol):
@@ -69,7 +83,7 @@ class Feed(Protocol):
     @property
     def turns(self) -> int: ...
 
-    def look(self, cursor: Entry) -> Beat:
+    def look(self, cursor: Cursor) -> Beat:
         """A beat without waiting.
 
         Raises:
@@ -77,7 +91,7 @@ class Feed(Protocol):
         """
         ...
 
-    async def beat(self, cursor: Entry, lease: float) -> Beat:
+    async def beat(self, cursor: Cursor, lease: float) -> Beat:
         """Ask what came after `cursor`, and tell the others that this one is applied and for how many seconds the
         answer will be trusted. Sent once, to one connection: nothing is repeated inside.
 

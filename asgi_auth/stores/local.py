@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.model import Reason, UserRow
-from asgi_auth.stores import Entry, NewSession, Presented, verbs
+from asgi_auth.stores import Cursor, NewSession, Presented, verbs
 from asgi_auth.stores.feed import Member
 from asgi_auth.stores.rows import Rows
 
@@ -65,7 +65,11 @@ class LocalStore:
     async def _write(self, verb: Callable[[Rows], T], *, durable: bool) -> T:
         raise NotImplementedError
 
-    async def behind(self, mark: Entry | None) -> list[Member]:
+    def partition(self, user_id: str | None) -> str:
+        """There is one."""
+        return "00"
+
+    async def behind(self, mark: Cursor | None) -> list[Member]:
         """Nobody: who follows this feed looks at it before each answer."""
         return []
 

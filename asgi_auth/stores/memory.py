@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from asgi_auth.clock import Clock
 from asgi_auth.errors import Deaf
 from asgi_auth.model import Event, Reason, Record, UserRow
-from asgi_auth.stores import FEED_LENGTH, Entry, Revocation, rules
+from asgi_auth.stores import FEED_LENGTH, Cursor, Entry, Revocation, rules
 from asgi_auth.stores.feed import NOTHING, PAGE, Beat
 from asgi_auth.stores.local import LocalStore
 from asgi_auth.stores.rows import Rows
@@ -183,13 +183,14 @@ class MemoryFeed:
         self._read = read
         self._newest = newest
 
-    def look(self, cursor: Entry) -> Beat:
-        if self._newest() is cursor:
+    def look(self, cursor: Cursor) -> Beat:
+        (at,) = cursor
+        if self._newest() is at:
             return NOTHING
-        after = str(int(cursor.id) - 1)
-        return Beat.of(self._read(lambda rows: rows.events(after, PAGE)), cursor)
+        after = str(int(at.id) - 1)
+        return Beat.of(self._read(lambda rows: rows.events(after, PAGE)), at)
 
-    async def beat(self, cursor: Entry, lease: float) -> Beat:
+    async def beat(self, cursor: Cursor, lease: float) -> Beat:
         return self.look(cursor)
 
     async def hurry(self) -> Entry | None:

@@ -19,6 +19,7 @@ from asgi_auth.recent import Recent
 from asgi_auth.stores import (
     LISTED,
     Created,
+    Cursor,
     Ended,
     Entry,
     Exchange,
@@ -96,6 +97,9 @@ class RedisStore:
         clock = None if self.clock is None else self.clock()
         arguments = (self._tag, clock, secrets.token_hex(8), *arguments)
         return await self._client.run(script, f"{self._tag}era", arguments, change=change, raw=raw)
+
+    def partition(self, user_id: str | None) -> str:
+        return "00"
 
     async def once(self, name: str, default: str) -> str:
         there = await self._client.one("SET", f"{self._tag}once:{name}", default, "NX", "GET", change=True)
@@ -272,19 +276,19 @@ class RedisStore:
         rows = (_user(*found) for found in await self._run("users", after, limit, change=False))
         return [row for row in rows if row is not None]
 
-    async def events(self, after: str = "", limit: int = 1000) -> list[Entry]:
-        start = f"({after}" if after else "-"
+    async def events(self, after: Cursor = (), limit: int = 1000) -> list[Entry]:
+        start = f"({after[0].id}" if after else "-"
         found = await self._client.one("XRANGE", f"{self._tag}events", start, "+", "COUNT", limit)
         return [_entry(*reply) for reply in found]
 
     def feed(self) -> RedisFeed:
         return RedisFeed(self._client, self._tag, _entry)
 
-    async def newest(self) -> Entry:
-        return _entry(*await self._run("newest", change=False))
+    async def newest(self) -> Cursor:
+        return (_entry(*await self._run("newest", change=False)),)
 
-    async def behind(self, mark: Entry | None) -> list[Member]:
-        found = await self._run("behind", *(("", "") if mark is None else mark[:2]), change=False)
+    async def behind(self, mark: Cursor | None) -> list[Member]:
+        found = await self._run("behind", *(("", "") if mark is None else mark[0][:2]), change=False)
         return [Member(name, float(value.rsplit(" ", 1)[1]), value) for name, value in found]
 
     async def expel(self, member: Member) -> None:

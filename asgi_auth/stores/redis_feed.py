@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from asgi_auth.errors import StoreUnavailable
-from asgi_auth.stores import Entry
+from asgi_auth.stores import Cursor, Entry
 from asgi_auth.stores.feed import PAGE, Beat
 from asgi_auth.stores.redis_client import RedisClient
 
@@ -36,19 +36,20 @@ class RedisFeed:
     def turns(self) -> int:
         return self._client.turns
 
-    def look(self, cursor: Entry) -> Beat:
+    def look(self, cursor: Cursor) -> Beat:
         raise StoreUnavailable("a server is not asked without waiting")
 
-    async def beat(self, cursor: Entry, lease: float) -> Beat:
+    async def beat(self, cursor: Cursor, lease: float) -> Beat:
         self._beats += 1
-        value = f"{self._beats} {cursor.id} {cursor.nonce} {lease:.17g}"
+        (at,) = cursor
+        value = f"{self._beats} {at.id} {at.nonce} {lease:.17g}"
         readers = f"{self._tag}readers"
         asked = [
             ("HSET", readers, self._name, value),
-            ("XRANGE", f"{self._tag}events", cursor.id, "+", "COUNT", PAGE),
+            ("XRANGE", f"{self._tag}events", at.id, "+", "COUNT", PAGE),
         ]
         _, found = (await self._client.beat({readers: asked}, timeout=lease or _PATIENCE))[readers]
-        return Beat.of([self._entry(*reply) for reply in found], cursor)
+        return Beat.of([self._entry(*reply) for reply in found], at)
 
     async def hurry(self) -> Entry | None:
         text = await self._client.message(f"{self._tag}events")

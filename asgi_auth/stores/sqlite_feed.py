@@ -14,7 +14,7 @@ from typing import Any
 from asgi_auth.errors import Deaf, StoreUnavailable
 from asgi_auth.forks import at_fork
 from asgi_auth.model import Event
-from asgi_auth.stores import Entry
+from asgi_auth.stores import Cursor, Entry
 from asgi_auth.stores import sqlite_schema as schema
 from asgi_auth.stores.feed import NOTHING, PAGE, Beat
 
@@ -44,10 +44,10 @@ class SQLiteFeed:
         self._looking = threading.Lock()
         at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._release)
 
-    def look(self, cursor: Entry) -> Beat:
+    def look(self, cursor: Cursor) -> Beat:
         with self._looking:
             try:
-                return self._look(cursor)
+                return self._look(cursor[0])
             except (sqlite3.Error, OSError, ValueError) as error:
                 self._close()
                 raise StoreUnavailable(f"the SQLite store gave no answer ({type(error).__name__})") from error
@@ -82,7 +82,7 @@ class SQLiteFeed:
             self._opened[0].close()
             self._opened = self._proved = None
 
-    async def beat(self, cursor: Entry, lease: float) -> Beat:
+    async def beat(self, cursor: Cursor, lease: float) -> Beat:
         return self.look(cursor)
 
     async def hurry(self) -> Entry | None:

@@ -23,7 +23,7 @@ LISTED = 1000
 """At most as many sessions of one user are listed, so that a user with very many cannot hold the store up."""
 
 
-def new_sid(partition: str = "00") -> str:
+def new_sid(partition: str) -> str:
     """A session's public id: its partition's two hex digits and 132 random bits, 24 characters of base64url."""
     return partition + secrets.token_urlsafe(17)[:22]
 
@@ -191,15 +191,26 @@ class History(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An event in the feed. `id` orders the entries, `nonce` tells two histories with the same ids apart."""
+    """An event in the feed. `id` orders the entries of a partition, `nonce` tells two histories with the same ids
+    apart."""
 
     id: str
     nonce: str
     event: Event
+    partition: int = 0
 
-    def is_after(self, other: Entry) -> bool:
-        """Whether this one came later, if both are of one history."""
-        return _order(self.id) > _order(other.id)
+    def is_after(self, cursor: Cursor) -> bool:
+        """Whether this one came later than what is applied, if both are of one history."""
+        return self.partition < len(cursor) and _order(self.id) > _order(cursor[self.partition].id)
+
+
+Cursor = tuple[Entry, ...]
+"""How far a feed was applied: of each partition the last entry."""
+
+
+def advanced(cursor: Cursor, entry: Entry) -> Cursor:
+    """The cursor, with this entry applied."""
+    return (*cursor[: entry.partition], entry, *cursor[entry.partition + 1 :])
 
 
 def _order(entry_id: str) -> tuple[int, ...]:

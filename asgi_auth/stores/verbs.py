@@ -17,6 +17,7 @@ from asgi_auth.stores import (
     LISTED,
     TOMBSTONE_LIFETIME,
     Created,
+    Cursor,
     Ended,
     Entry,
     Exchange,
@@ -391,17 +392,17 @@ def _revise(
 # The feed
 
 
-def events(rows: Rows, after: str = "", limit: int = 1000) -> list[Entry]:
-    return rows.events(after, limit)
+def events(rows: Rows, after: Cursor = (), limit: int = 1000) -> list[Entry]:
+    return rows.events(after[0].id if after else "", limit)
 
 
-def newest(rows: Rows) -> Entry:
+def newest(rows: Rows) -> Cursor:
     found = rows.newest()
     if found is None:
         rows.emit("begun")
         found = rows.newest()
     assert found is not None
-    return found
+    return (found,)
 
 
 def history(rows: Rows) -> History:

@@ -107,7 +107,7 @@ class Grants:
         not all that was asked."""
         if asked is not None and not asked <= row.scopes:
             raise InvalidScope
-        sid, secret = new_sid(), new_secret()
+        sid, secret = new_sid(self._store.partition(row.id)), new_secret()
         grant = NewGrant(
             client_id=client_id,
             granted=None if asked is None else scope_text(asked),

@@ -18,7 +18,8 @@ from asgi_auth.errors import Deaf, StoreUnavailable
 from asgi_auth.forks import at_fork
 from asgi_auth.loops import PerLoop
 from asgi_auth.model import Event
-from asgi_auth.stores import Entry, Store
+from asgi_auth.stores import Cursor, Entry, Store
+from asgi_auth.stores.values import advanced
 from asgi_auth.view.copy import Copy
 from asgi_auth.view.ends import end_again
 
@@ -70,7 +71,7 @@ class Follower:
         self._followers = 0
         self._looks = False
         self._failing = self._deaf = False
-        self._cursor: Entry | None = None
+        self._cursor: Cursor | None = None
         self._turns = 0
         self.lease_until = float("-inf")
         self._attached_at = float("inf")
@@ -277,7 +278,7 @@ class Follower:
                 del self._heard[nonce]
                 self._repeat.append(event)
 
-    def _take(self, cursor: Entry, beat: Beat) -> bool:
+    def _take(self, cursor: Cursor, beat: Beat) -> bool:
         if beat.entries is None:
             return self._lose()
         for entry in beat.entries:
@@ -286,7 +287,7 @@ class Follower:
             except _UNREADABLE as error:
                 log.error("an entry of the feed cannot be read, so all is asked anew: %r in %s", error, entry)
                 return self._lose()
-            self._cursor = entry
+            cursor = self._cursor = advanced(cursor, entry)
             self._heard.pop(entry.nonce, None)
         return not beat.more
 

@@ -40,8 +40,8 @@ class Bug(NamedTuple):
 
 
 _READS_AFTER_AN_ID = (
-    Edit(RedisFeed, "beat", 'events", cursor.id, "+"', 'events", f"({cursor.id}", "+"'),
-    Edit(RedisFeed, "beat", "Beat.of([self._entry(*reply) for reply in found], cursor)", "_after(self, found)"),
+    Edit(RedisFeed, "beat", 'events", at.id, "+"', 'events", f"({at.id}", "+"'),
+    Edit(RedisFeed, "beat", "Beat.of([self._entry(*reply) for reply in found], at)", "_after(self, found)"),
 )
 
 BUGS: dict[str, Bug] = {

@@ -182,7 +182,7 @@ async def furnish(store: RedisStore) -> None:
 
 
 async def ends(store: RedisStore) -> list[Any]:
-    return [event for event in await events_since(store, "") if event.kind == "ended"]
+    return [event for event in await events_since(store, ()) if event.kind == "ended"]
 
 
 async def tour(store: RedisStore) -> None:

@@ -12,7 +12,19 @@ from typing import Any
 import pytest
 
 from asgi_auth.model import Event, UserRow
-from asgi_auth.stores import Created, Exchange, Exchanged, Keep, Loaded, NewGrant, NewSession, Presented, Store, Windows
+from asgi_auth.stores import (
+    Created,
+    Cursor,
+    Exchange,
+    Exchanged,
+    Keep,
+    Loaded,
+    NewGrant,
+    NewSession,
+    Presented,
+    Store,
+    Windows,
+)
 
 IDLE, LIFETIME, TOKEN = 1000.0, 10_000.0, 600.0
 WINDOWS = Windows(idle=IDLE, token_lifetime=TOKEN, grace=10.0, redelivery=100.0)
@@ -111,15 +123,12 @@ async def listed(store: Store, user_id: str = "alice") -> list[str]:
     return [loaded.record.sid for loaded in await store.sessions(user_id)]
 
 
-async def cursor(store: Store) -> str:
-    """The id of the feed's last entry."""
-    last = ""
-    while entries := await store.events(last):
-        last = entries[-1].id
-    return last
+async def cursor(store: Store) -> Cursor:
+    """Where the feed ends."""
+    return await store.newest()
 
 
-async def events_since(store: Store, after: str) -> list[Event]:
+async def events_since(store: Store, after: Cursor) -> list[Event]:
     return [entry.event for entry in await store.events(after)]
 
 

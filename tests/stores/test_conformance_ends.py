@@ -165,7 +165,7 @@ async def test_an_end_of_everybody_that_the_store_lost_is_made_again_once(store)
     assert await end_of(store, "a") == "revoked"
     await login(store, cookie("b"))
     last = await store.newest()
-    assert last.event.values == {"era": 3}
+    assert last[0].event.values == {"era": 3}
     await store.end_all("revoked", lost=3)
     await store.end_all("revoked", lost=2)
     assert await alive(store, "b")

@@ -43,7 +43,7 @@ async def test_each_message_is_the_entry_that_the_feed_has(store):
         await store.end_user("alice", "revoked", keep=keeping("a", "a3"))
         await store.put_keys(None, "ring")
         await store.end_all("revoked")
-        told = await store.events(cursor.id)
+        told = await store.events(cursor)
         with anyio.fail_after(10):
             while len(heard) < len(told):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
@@ -118,7 +118,7 @@ async def test_a_member_is_behind_until_a_beat_says_that_it_has_applied(store):
     (again,) = await store.behind(mark)  # it has got it, but has not said that it is applied
     assert again.name == member.name
     assert again.value != member.value
-    await feed.beat(entry, LEASE)
+    await feed.beat((entry,), LEASE)
     assert await store.behind(mark) == []
     await store.put_keys("ring", "another")
     assert await store.behind(mark) == []
@@ -155,8 +155,8 @@ async def test_a_cursor_of_another_history_counts_for_nothing(store, redis_url):
         control.flushall()
     await store.put_keys(None, "ring")
     mark = await store.newest()
-    ahead = cursor._replace(id="9999999999999-0")
-    assert (await feed.beat(ahead, LEASE)).entries is None
+    ahead = cursor[0]._replace(id="9999999999999-0")
+    assert (await feed.beat((ahead,), LEASE)).entries is None
     assert len(await store.behind(mark)) == 1
     await feed.leave()
 

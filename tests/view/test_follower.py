@@ -98,7 +98,7 @@ async def test_a_message_kills_at_once_and_moves_no_cursor(view, feed, redis_sto
         await redis_store.end(sid("a"), "logout")
         await redis_store.end(sid("b"), "logout")
         feed.sent.close()
-        await feed.tell((await redis_store.events(last.id))[0])
+        await feed.tell((await redis_store.events(last))[0])
         assert await here(view, redis_stage, sid("a")) == "dead"
         assert is_warm(view, sid("b"))
         feed.sent.open()

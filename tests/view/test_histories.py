@@ -54,7 +54,7 @@ async def test_an_entry_of_the_same_id_and_another_nonce_is_a_reset(view, feed, 
     async with following(view):
         await hold(view, sid("a"), sid("b"), sid("c"))
         cursor = await redis_stage.newest()
-        begin_anew(redis_url, cursor.id, "0" * 16)
+        begin_anew(redis_url, cursor[0].id, "0" * 16)
         await resets(view, feed, redis_stage)
 
 
@@ -228,7 +228,7 @@ async def test_who_was_ended_by_a_message_is_ended_again_if_its_entry_was_lost(
             saved = control.dump(f"{TAG}s:{sid('a')}")
             feed.sent.close()
             await redis_store.end(sid("a"), "logout")
-            (entry,) = await redis_store.events(last.id)
+            (entry,) = await redis_store.events(last)
             await feed.tell(entry)
             control.restore(f"{TAG}s:{sid('a')}", 0, saved, replace=True)
             control.xdel(f"{TAG}events", entry.id)

@@ -64,7 +64,7 @@ async def run_in_order(store, stage, view, order, name, revoke, heard_by):
             assert is_current(view)
         elif heard_by == "message":
             feed.sent.close()
-            await feed.tell(*await store.events(last.id))
+            await feed.tell(*await store.events(last))
         else:
             await feed.pulse()
 
@@ -355,7 +355,7 @@ async def test_an_end_of_everybody_of_ones_own_counts_once_though_its_message_wa
     class Quick(MemoryStore):
         async def end_all(self, reason, **options):
             await super().end_all(reason, **options)
-            view._copy.apply((await self.newest()).event)
+            view._copy.apply((await self.newest())[0].event)
 
     view = View(Quick(), staleness=LEASE)
     async with following(view):

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 
 from asgi_auth.errors import StoreUnavailable
-from asgi_auth.stores import Ended, Entry, Loaded
+from asgi_auth.stores import Cursor, Ended, Entry, Loaded
 from asgi_auth.stores.feed import Beat
 from asgi_auth.view import Stamp, View
 
@@ -91,12 +91,12 @@ class StagedFeed:
         self.instant, self.look, self.leave = feed.instant, feed.look, feed.leave
         self.turns = feed.turns
         self.sent, self.answered = Gate(), Gate()
-        self.watch: Callable[[Entry], None] = lambda cursor: None
+        self.watch: Callable[[Cursor], None] = lambda cursor: None
         self.listens = False
         self.heard = self.started = self.done = 0
         self._told: list[Entry | None] = []
 
-    async def beat(self, cursor: Entry, lease: float) -> Beat:
+    async def beat(self, cursor: Cursor, lease: float) -> Beat:
         self.started += 1
         try:
             await self.sent.passed()
