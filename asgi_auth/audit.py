@@ -81,7 +81,8 @@ SHUTDOWN = Kind("sys_shutdown", "WARN", "Authentication stopped")
 
 
 class RequestFacts(NamedTuple):
-    """What an event says of the request. `source_ip` is the prefix as configured; the path comes without its query."""
+    """What an event says of the request. `source_ip` is the prefix as configured; the path comes without its query.
+    `counted_by` is not written: repetitions are counted for each."""
 
     source_ip: str | None = None
     useragent: str | None = None
@@ -91,13 +92,15 @@ class RequestFacts(NamedTuple):
     request_uri: str | None = None
     request_method: str | None = None
     request_id: str | None = None
+    counted_by: str | None = None
 
     @classmethod
-    def of(cls, scope: Mapping[str, Any], *, address: str | None = None) -> RequestFacts:
+    def of(cls, scope: Mapping[str, Any], *, address: str | None = None, counted_by: str | None = None) -> RequestFacts:
         """The facts of an ASGI scope. Made when an event needs them, never for each request.
 
         Args:
             address: the client's, as it may be kept.
+            counted_by: the client's, as it is counted; None: by `address`.
         """
         headers = dict(reversed(list(scope.get("headers") or ())))  # the first of each name
         server = scope.get("server") or (None, None)
@@ -111,6 +114,7 @@ class RequestFacts(NamedTuple):
             request_uri=scope.get("path"),
             request_method=scope.get("method", "GET" if scope.get("type") == "websocket" else None),
             request_id=_header(headers, b"x-request-id"),
+            counted_by=counted_by,
         )
 
 
@@ -154,13 +158,15 @@ class Audit:
             amr: how the user authenticated.
         """
         now = self._clock()
+        said = request._asdict()
+        counted_by = said.pop("counted_by")
         fields: dict[str, Any] = {
             "datetime": datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="milliseconds"),
             "appid": self._appid,
             "event": _event(kind.name, params),
             "level": kind.level,
             "description": kind.description,
-            **{name: value if name == "port" else _clean(value) for name, value in request._asdict().items()},
+            **{name: value if name == "port" else _clean(value) for name, value in said.items()},
             "sid": _clean(sid),
             "backend": _clean(backend),
             "reason": _clean(reason),
@@ -168,7 +174,7 @@ class Audit:
         }
         if amr is not None:
             fields["amr"] = [_clean(method) for method in amr]
-        _write(self._due(fields, kind.quiet, now))
+        _write(self._due(fields, sid or counted_by or request.source_ip or "", kind.quiet, now))
 
     def sessions_ended(
         self, sessions: Iterable[tuple[str, str | None, str]], request: RequestFacts = NO_REQUEST
@@ -187,9 +193,9 @@ class Audit:
             self._recent.clear()
         _write(late)
 
-    def _due(self, fields: dict[str, Any], quiet: float, now: float) -> list[dict[str, Any]]:
+    def _due(self, fields: dict[str, Any], whose: str, quiet: float, now: float) -> list[dict[str, Any]]:
         """The lines to write now: late ones whose time is over, and this one, unless it is a repetition."""
-        key = (fields["event"], fields["sid"] or fields["source_ip"] or "")
+        key = fields["event"], whose
         with self._lock:
             ledger = self._recent.setdefault(quiet, OrderedDict())
             seen = ledger.get(key)

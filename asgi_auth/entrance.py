@@ -152,7 +152,9 @@ async def _by_cookie(context: Context) -> None:
     if found.carried:
         refuse_cross_origin(context)
     if len(found.session) > 1 or len(found.visitor) > 1:
-        context.auth.log.record(audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="doubled")
+        context.auth.log.record(
+            audit.INVALID_INPUT, "cookie", context.kept_address, request=context.facts, reason="doubled"
+        )
     if len(found.session) == 1:
         await recall(context, CookiesShown(found.session, []))
         answer = await context.auth.parts.session_backend.identify(found.session[0], seen=found.seen)
@@ -215,14 +217,14 @@ def _log_rejected(context: Context, answer: Rejected, field: str) -> None:
 
 def _log_forged(context: Context, field: str) -> None:
     context.auth.log.record(
-        audit.INVALID_INPUT, field, context.address, request=context.facts, reason="forged or malformed"
+        audit.INVALID_INPUT, field, context.kept_address, request=context.facts, reason="forged or malformed"
     )
 
 
 def _log_foreign(context: Context) -> None:
     """Another application's cookie under our name, or that of a replica with another store."""
     context.auth.log.record(
-        audit.INVALID_INPUT, "cookie", context.address, request=context.facts, reason="of another key ring"
+        audit.INVALID_INPUT, "cookie", context.kept_address, request=context.facts, reason="of another key ring"
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asgi_auth.audit import RequestFacts
 from asgi_auth.http import values
 from asgi_auth.http.cookies import keep_problem
-from asgi_auth.http.forwarded import Peer, address_prefix, loopback_request, peer
+from asgi_auth.http.forwarded import Peer, address_prefix, kept_address, loopback_request, peer
 from asgi_auth.http.origin import ALLOWED, SAFE_METHODS, Verdict, cross_origin
 from asgi_auth.runtime import Runtime
 
@@ -80,7 +80,7 @@ class Incoming:
     @cached_property
     def facts(self) -> RequestFacts:
         """What the log says of this request."""
-        return RequestFacts.of(self.scope, address=self.address)
+        return RequestFacts.of(self.scope, address=self.kept_address, counted_by=self.address)
 
     def cookie_problem(self) -> str | None:
         """Why the browser would drop the session's cookie, and the cure; None: it keeps it."""
@@ -90,5 +90,10 @@ class Incoming:
 
     @cached_property
     def address(self) -> str:
-        """The client's address, cut to what counts as one client."""
+        """The client's address, cut to what counts as one client. Not to be written down."""
         return address_prefix(self.peer.address)
+
+    @cached_property
+    def kept_address(self) -> str:
+        """What of the client's address may be written down."""
+        return kept_address(self.peer.address, self.auth.settings.client_address)

@@ -164,7 +164,7 @@ class Logins:
 
     async def _refused(self, refresh_token: str, context: Context | None) -> None:
         """Log a refresh token that opens nothing."""
-        record, address = self._parts.audit.record, None if context is None else context.address
+        record, address = self._parts.audit.record, None if context is None else context.kept_address
         sid = self._parts.grants.session_of(refresh_token)
         found = None if sid is None else await self._parts.store.load(sid)
         if sid is None:
@@ -342,4 +342,4 @@ def _limit(settings: Settings, row: UserRow) -> int:
 
 def _client(context: Context) -> Client:
     agent = next((value for name, value in context.scope["headers"] if name == b"user-agent"), b"")
-    return Client(context.address, agent[:256].decode("latin-1"))
+    return Client(context.kept_address, agent[:256].decode("latin-1"))

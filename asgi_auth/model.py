@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from starlette.authentication import BaseUser
 
 from asgi_auth.frozen import frozen
+from asgi_auth.http.devices import device_name
 
 BackendName = Literal["session", "jwt"]
 
@@ -130,6 +131,15 @@ class Client(NamedTuple):
     address: str = ""
     user_agent: str = ""
 
+    @property
+    def device(self) -> str:
+        """The user agent in a few words."""
+        return device_name(self.user_agent)
+
+    def public(self) -> dict[str, str]:
+        """The client as JSON (the endpoints' `client`)."""
+        return {"address": self.address, "user_agent": self.user_agent, "device": self.device}
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -158,7 +168,7 @@ class Session:
             "authenticated_at": self.authenticated_at,
             "amr": list(self.amr),
             "backend": self.backend,
-            "client": {"address": self.client.address, "user_agent": self.client.user_agent},
+            "client": self.client.public(),
             "current": current,
         }
 

@@ -53,11 +53,11 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
             sid, backend = (None, None) if identity is None else (identity.session_id, identity.backend)
             record(audit.ACCESS_REFUSED, user, context.scope["path"], request=context.facts, sid=sid, backend=backend)
         elif isinstance(error, CrossOrigin):
-            record(audit.CROSS_ORIGIN, user or context.address, request=context.facts)
+            record(audit.CROSS_ORIGIN, user or context.kept_address, request=context.facts)
         elif isinstance(error, TooManyRequests):
-            record(audit.RATE_LIMIT_EXCEEDED, user or context.address, error.limit, request=context.facts)
+            record(audit.RATE_LIMIT_EXCEEDED, user or context.kept_address, error.limit, request=context.facts)
         elif isinstance(error, (InvalidRequest, InvalidClient, ContentTooLarge)):
-            who, why = user or context.address, error.description
+            who, why = user or context.kept_address, error.description
             record(audit.INVALID_INPUT, "request", who, request=context.facts, reason=why)
     return error
 

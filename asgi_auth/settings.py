@@ -188,6 +188,11 @@ class Settings(BaseSettings):
     fresh: Seconds = Field(15 * MINUTE, examples=["15m"])
     """How recent a login must be to end other sessions."""
 
+    client_address: Annotated[Literal["prefix", "full", "off"], Read(readers.lower)] = Field(
+        "prefix", examples=["prefix"]
+    )
+    """What is kept of clients' addresses, in sessions and in the log."""
+
     trusted_origins: Annotated[frozenset[bytes], Read(readers.origins)] = Field(
         frozenset(), examples=["https://www.example.com, https://admin.example.com:8443"]
     )

@@ -583,13 +583,13 @@ def test_hostile_bodies_are_refused_and_never_raise(
 @pytest.mark.parametrize(
     ("client", "expected"),
     [
-        (("203.0.113.9", 5000), "203.0.113.9"),
-        (["203.0.113.9", "5000"], "203.0.113.9"),  # granian: ports are text
-        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
+        (("203.0.113.9", 5000), "203.0.113.0/24"),
+        (["203.0.113.9", "5000"], "203.0.113.0/24"),  # granian: ports are text
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1::/48"),
         (("", "0"), ""),  # granian, unix socket
         (None, ""),  # uvicorn and hypercorn, unix socket
         (("testclient", 50000), "testclient"),
-        (("::ffff:203.0.113.9", 1), "203.0.113.9"),
+        (("::ffff:203.0.113.9", 1), "203.0.113.0/24"),
     ],
 )
 async def test_client_addresses_of_every_server(client: Any, expected: str) -> None:
@@ -613,7 +613,7 @@ async def test_a_trusted_proxys_word_counts_once() -> None:
     headers = [("x-forwarded-for", "6.6.6.6, 203.0.113.9"), ("x-forwarded-proto", "https")]
     await call(_app(auth), http_scope("/login", headers=headers, client=("10.0.0.1", 1)))
     (session,) = await auth.sessions("alice")
-    assert session.client.address == "203.0.113.9"
+    assert session.client.address == "203.0.113.0/24"
 
 
 def test_making_a_middleware_says_and_opens_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlparse
 
 from asgi_auth.http import Headers, values
@@ -169,6 +169,24 @@ def address_prefix(address: str) -> str:
     if ip is None:
         return address[:64]
     return str(ip) if ip.version == 4 else str(IPv6Network((int(ip), 64), strict=False))
+
+
+def kept_address(address: str, keep: Literal["prefix", "full", "off"]) -> str:
+    """What of an address is written down, in sessions and in the log.
+
+    `prefix` tells a network, not a household: of IPv4 the /24, of IPv6 the /48. Loopback addresses, and what is none,
+    tell of nobody and stay. `off`: nothing.
+    """
+    if keep == "off":
+        return ""
+    ip = parse_ip(address)
+    if ip is None:
+        return address[:64]
+    if keep == "full" or ip.is_loopback:
+        return str(ip)
+    if ip.version == 4:
+        return str(IPv4Network((int(ip), 24), strict=False))
+    return str(IPv6Network((int(ip), 48), strict=False))
 
 
 def route_path(scope: Mapping[str, Any]) -> str:

@@ -161,17 +161,6 @@ function claims(token) {
   return JSON.parse(new TextDecoder().decode(Uint8Array.from(binary, (c) => c.charCodeAt(0))));
 }
 
-const BROWSERS = { "Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari" };
-const SYSTEMS = { Android: "Android", iPhone: "iPhone", iPad: "iPad", Windows: "Windows", "Mac OS": "macOS", Linux: "Linux" };
-
-/** A user agent in three words; the first mark that fits counts. */
-function device(agent) {
-  const among = (names) => Object.entries(names).find(([mark]) => agent.includes(mark))?.[1];
-  const browser = among(BROWSERS);
-  const system = among(SYSTEMS);
-  return browser && system ? `${browser} on ${system}` : agent.split(" ")[0] || "unknown device";
-}
-
 // ---- showing
 
 const badge = ({ status, tone, label }) => make("span", { class: `status ${tone}` }, label ?? (status || "no answer").toString());
@@ -388,7 +377,7 @@ function row(session, way) {
   const side = Object.keys(ways).find((name) => ways[name].session?.id === session.id);
   const here = session.current ? "this one" : side ? `this page's ${side}` : "";
   const cell = (label, ...content) => make("td", { "data-label": label }, ...content);
-  const name = device(session.client.user_agent);
+  const name = session.client.device || "unknown device";
   const label = `End the session of ${name}, ${session.client.address}`;
   const button = { "data-action": "end", "data-way": way, "data-sid": session.id, "aria-label": label };
   const until = Math.min(session.expires_at, session.idle_expires_at ?? Infinity);

@@ -165,7 +165,7 @@ async def test_the_host_that_a_trusted_proxy_names_counts(houses: Any) -> None:
         assert answer.status_code == status
         if status == 200:
             assert answer.headers["set-cookie"].startswith("__Host-session=")
-            assert answer.json()["session"]["client"]["address"] == "192.0.2.1"
+            assert answer.json()["session"]["client"]["address"] == "192.0.2.0/24"
 
 
 async def test_a_cross_origin_write_makes_and_changes_no_visitors_data(trusting: House) -> None:

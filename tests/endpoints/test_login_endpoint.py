@@ -39,7 +39,7 @@ async def test_a_login_answers_user_and_session_and_one_cookie(house: House) -> 
         "authenticated_at": now,
         "amr": ["pwd"],
         "backend": "session",
-        "client": {"address": "127.0.0.1", "user_agent": "Netscape 4"},
+        "client": {"address": "127.0.0.1", "user_agent": "Netscape 4", "device": "Netscape"},
         "current": True,
     }
     [cookie] = set_cookies(answer)

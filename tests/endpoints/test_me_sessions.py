@@ -85,7 +85,7 @@ async def test_sessions_lists_both_modes_the_latest_first(house: House) -> None:
     assert [session["backend"] for session in listed] == ["jwt", "session"]
     assert [session["current"] for session in listed] == [False, True]
     assert listed[1] == first["session"]
-    assert listed[0]["client"]["address"] == "2001:db8:1:2::/64"
+    assert listed[0]["client"]["address"] == "2001:db8:1::/48"
     by_token = (await house.get("/auth/sessions", pair["access_token"])).json()["sessions"]
     assert [session["current"] for session in by_token] == [True, False]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -192,9 +193,32 @@ async def test_a_login_behind_a_proxy_that_ends_tls(
         assert reply.all("set-cookie") == []
 
 
-async def test_the_address_that_a_trusted_proxy_names_is_the_sessions() -> None:
-    auth = new_auth(trusted_proxies="10.0.0.0/8", url="https://app.example.com")
-    headers = [("x-forwarded-for", "203.0.113.77, 198.51.100.4, 10.0.0.9")]
+@pytest.mark.parametrize(
+    ("keep", "hops", "kept"),
+    [
+        ("prefix", "203.0.113.77, 198.51.100.4, 10.0.0.9", "198.51.100.0/24"),
+        ("prefix", "2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
+        ("prefix", "127.0.0.1", "127.0.0.1"),
+        ("full", "203.0.113.77, 198.51.100.4, 10.0.0.9", "198.51.100.4"),
+        ("full", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6"),
+        ("off", "198.51.100.4", ""),
+    ],
+)
+async def test_what_is_kept_of_the_address_that_a_trusted_proxy_names(
+    keep: str, hops: str, kept: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth = new_auth(trusted_proxies="10.0.0.0/8", url="https://app.example.com", client_address=keep)
+    caplog.set_level("INFO", logger="asgi_auth")
+    headers = [("x-forwarded-for", hops), ("user-agent", "curl/8.5.0")]
     await call(site(auth), http_scope("/login", headers=headers, client=("10.1.2.3", 1)))
     (session,) = await auth.sessions("alice")
-    assert session.client.address == "198.51.100.4"
+    assert session.client == (kept, "curl/8.5.0")
+    assert session.client.device == "curl"
+    written = "".join(one.getMessage() for one in caplog.records)
+    if keep != "full":
+        assert not [hop for hop in hops.split(", ") if hop in written and hop != kept]
+    garbage = [("cookie", "__Host-session=x"), headers[0]]
+    await call(site(auth), http_scope("/", headers=garbage, client=("10.1.2.3", 1)))
+    event = json.loads(caplog.records[-1].getMessage())
+    assert event["source_ip"] == (kept or None)
+    assert event["event"] == f"input_validation_fail:cookie,{kept or 'unknown'}"

@@ -108,7 +108,9 @@ def test_the_page_works_by_token(page: Page, context: BrowserContext, starlette:
     shown.says(token, "The same refresh token again")
     page.get_by_role("radio", name="the token").check()
     page.locator('[data-action="list"]').click()
-    expect(page.locator('[data-part="list-body"] tr').first).to_contain_text("JWT")
+    listed = page.locator('[data-part="list-body"] tr').first
+    expect(listed).to_contain_text("JWT")
+    expect(listed).to_contain_text("Chrome on Linux")
     shown.press(token, "logout")
     shown.is_somebody("token", "nobody")
     assert cookie_names(context) == []
