@@ -23,7 +23,7 @@ def slot_of(partition: int) -> int:
     return int(key_slot(b"{%02x}" % partition))
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+def wait_until(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
     """What the condition says once it is true. A node that cannot be asked is no."""
     deadline = time.monotonic() + seconds
     while True:
@@ -69,6 +69,11 @@ class Node:
         """CLUSTER SLOTS, as it is answered."""
         return list(self.ask("CLUSTER", "SLOTS"))
 
+    def refusals(self, kind: str) -> int:
+        """How often it has refused a command so."""
+        errors: Any = self.client.info("errorstats")
+        return int(errors.get(f"errorstat_{kind}", {"count": 0})["count"])
+
     def close(self) -> None:
         self.client.close()
         self.server.kill()
@@ -105,7 +110,7 @@ class ClusterSet:
             begin, end = SLOTS * number // primaries, SLOTS * (number + 1) // primaries - 1
             node.ask("CLUSTER", "ADDSLOTSRANGE", begin, end)
         for number, node in enumerate(self.nodes[primaries:]):
-            until(lambda node=node, of=self.nodes[number % primaries]: _replicates(node, of))
+            wait_until(lambda node=node, of=self.nodes[number % primaries]: _replicates(node, of))
         self.settle()
 
     def settle(self) -> None:
@@ -116,7 +121,7 @@ class ClusterSet:
             whole = all(node.info()["cluster_state"] == "ok" for node in self.nodes)
             return whole and all(map(_is_linked, self.nodes)) and all(view == views[0] for view in views)
 
-        until(settled)
+        wait_until(settled)
 
     def close(self) -> None:
         for node in self.nodes:
@@ -137,7 +142,7 @@ class ClusterSet:
 
     def owner(self, slot: int) -> Node:
         """Who has a slot, in the opinion of whoever has it."""
-        return until(lambda: next((node for node in self.alive() if node.owner_of(slot) == node.id), None))
+        return wait_until(lambda: next((node for node in self.alive() if node.owner_of(slot) == node.id), None))
 
     def other(self, slot: int) -> Node:
         """A primary that does not have a slot."""
@@ -152,42 +157,59 @@ class ClusterSet:
     # Slots on the move
 
     @contextmanager
-    def moving(self, slot: int) -> Iterator[Callable[[], None]]:
-        """A slot on the move by hand: the new owner imports, the old one migrates. Inside, what is called moves the
-        keys that are there; it ends with all of them moved and the slot the new owner's."""
-        source, target = self.owner(slot), self.other(slot)
-        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
-        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
-
-        def move(most: int = SLOTS) -> None:
-            if keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, most):
-                source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
-
-        yield move
-        while source.ask("CLUSTER", "COUNTKEYSINSLOT", slot):
-            move()
-        for node in (target, source, *self.primaries()):
-            node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+    def moving(self, slot: int) -> Iterator[Move]:
+        """A slot on the move by hand; when this ends, it has moved."""
+        move = Move(self, slot)
+        try:
+            yield move
+        finally:
+            move.finish()
 
     def move_by_hand(self, slot: int) -> None:
-        with self.moving(slot):
-            pass
+        Move(self, slot).finish()
 
     def move_at_once(self, slot: int) -> None:
         """Valkey 9's way: the slot with all its keys, atomically."""
         source, target = self.owner(slot), self.other(slot)
         source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
-        until(lambda: target.owner_of(slot) == target.id)
+        wait_until(lambda: target.owner_of(slot) == target.id)
 
     def fail_over(self, primary: Node) -> Node:
         """The planned way, nothing is lost. The new primary."""
         replica = self.replica_of(primary)
         replica.ask("CLUSTER", "FAILOVER")
-        until(lambda: replica.is_primary)
+        wait_until(lambda: replica.is_primary)
         return replica
 
     def replica_of(self, primary: Node) -> Node:
-        return until(lambda: next((node for node in self.alive() if _primary_of(node) == primary.port), None))
+        return wait_until(lambda: next((node for node in self.alive() if _primary_of(node) == primary.port), None))
+
+
+class Move:
+    """A slot moved by hand, as redis-cli does it: the new owner imports, the old one migrates, and the keys go one by
+    one."""
+
+    def __init__(self, cluster: ClusterSet, slot: int) -> None:
+        self._cluster, self._slot = cluster, slot
+        self.source, self.target = cluster.owner(slot), cluster.other(slot)
+        self.target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", self.source.id)
+        self.source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", self.target.id)
+
+    def keys(self, *names: str) -> None:
+        """Move these; without names all that are there now."""
+        if moved := names or self.source.ask("CLUSTER", "GETKEYSINSLOT", self._slot, SLOTS):
+            self.source.ask("MIGRATE", "127.0.0.1", self.target.port, "", 0, 5000, "KEYS", *moved)
+
+    def refusals(self) -> int:
+        """How often somebody was told to try again, by either."""
+        return self.source.refusals("TRYAGAIN") + self.target.refusals("TRYAGAIN")
+
+    def finish(self) -> None:
+        """Move the rest, and let everybody know."""
+        while self.source.ask("CLUSTER", "COUNTKEYSINSLOT", self._slot):
+            self.keys()
+        for node in (self.target, self.source, *self._cluster.primaries()):
+            node.ask("CLUSTER", "SETSLOT", self._slot, "NODE", self.target.id)
 
 
 def _replicates(node: Node, primary: Node) -> bool:

@@ -153,13 +153,20 @@ class RedisClient:
         self, server: Server, keys: Sequence[str], asked: Mapping[str, Sequence[Sequence[Value]]]
     ) -> dict[str, _Answer]:
         replies = iter(await self._send(self._feed_links, server, [command for key in keys for command in asked[key]]))
-        answers = {key: _Answer(server, [next(replies) for _ in asked[key]]) for key in keys}
-        for key, answer in answers.items():
-            while redirect := await self._topology.redirected(server, key, answer.replies):
+        return {key: await self._followed(server, key, asked[key], [next(replies) for _ in asked[key]]) for key in keys}
+
+    async def _followed(
+        self, owner: Server, key: str, commands: Sequence[Sequence[Value]], replies: list[Any]
+    ) -> _Answer:
+        """The replies after each command, by itself, went where its key is. What was done here must not be done there
+        too: while a slot is on the move one key may be here and the other there."""
+        for number, command in enumerate(commands):
+            server = owner
+            while redirect := await self._topology.redirected(server, key, [replies[number]]):
                 server, asking = redirect
-                again = await self._send(self._feed_links, server, asked[key], asking=asking)
-                answer = answers[key] = _Answer(answer.owner if asking else server, again)
-        return answers
+                owner = owner if asking else server
+                (replies[number],) = await self._send(self._feed_links, server, [command], asking=asking)
+        return _Answer(owner, replies)
 
     async def message(self, key: str) -> str:
         """Wait for a message of the channel that has a key's name. Who does not listen yet begins to; what was sent
