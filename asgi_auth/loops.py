@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Generic, TypeVar
 
-from anyio import create_task_group, get_cancelled_exc_class
+from anyio import Event, create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 from anyio.lowlevel import RunVar
 
@@ -76,3 +76,56 @@ class PerLoop(Generic[T]):
         value = self._make()
         self._values.set(value)
         return value
+
+
+class Joint(Generic[T]):
+    """A question that many may ask at once. Each gets the answer to one that was put after it asked, but while one is
+    under way all who come put the next one together.
+
+    Args:
+        put: asks it.
+    """
+
+    def __init__(self, put: Callable[[], Awaitable[T]]) -> None:
+        self._put = put
+        self._lines: PerLoop[_Line[T]] = PerLoop(_Line)
+
+    async def ask(self) -> T:
+        """The answer, or what `put` raises."""
+        line = self._lines.get()
+        while line.following is not None:
+            joined = line.following
+            await joined.over.wait()
+            if joined.answers:
+                return joined.answers[0]
+            # Who put it failed, or was cancelled.
+        own = line.following = _Asking()
+        try:
+            if line.under_way is not None:
+                await line.under_way.over.wait()
+            line.under_way, line.following = own, None
+            answer = await self._put()
+            own.answers.append(answer)
+            return answer
+        finally:
+            if line.following is own:
+                line.following = None
+            if line.under_way is own:
+                line.under_way = None
+            own.over.set()
+
+
+class _Asking(Generic[T]):
+    """One question for several; without an answer though it is over: there is none."""
+
+    def __init__(self) -> None:
+        self.answers: list[T] = []
+        self.over = Event()
+
+
+class _Line(Generic[T]):
+    """Of one event loop: the question under way, and the one for those who came since."""
+
+    def __init__(self) -> None:
+        self.under_way: _Asking[T] | None = None
+        self.following: _Asking[T] | None = None

@@ -22,7 +22,10 @@ from asgi_auth.http.origin import parse_origin
 MIN_SECRET = 32
 """Bytes."""
 
-STORES = ("memory://", "sqlite:///", "redis://", "rediss://", "unix://")
+STORES = (
+    *("memory://", "sqlite:///", "redis://", "rediss://", "unix://"),
+    *("redis+sentinel://", "rediss+sentinel://", "redis+cluster://", "rediss+cluster://"),
+)
 STORE_OPTIONS = frozenset({"prefix", "authority", "acks", "partitions"})
 
 Algorithm = Literal[

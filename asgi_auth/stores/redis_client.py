@@ -22,10 +22,11 @@ import redis.exceptions
 from asgi_auth.audit import Audit, Kind
 from asgi_auth.errors import Deaf, StoreUnavailable
 from asgi_auth.loops import together
-from asgi_auth.stores.redis_address import parse_address
+from asgi_auth.stores.redis_address import Address, parse_address
 from asgi_auth.stores.redis_checks import check_server, parse_info
 from asgi_auth.stores.redis_cluster import Cluster
 from asgi_auth.stores.redis_links import Links
+from asgi_auth.stores.redis_sentinel import Sentinels
 from asgi_auth.stores.redis_topology import OneServer, Server, Topology
 
 REPLICA_WAIT = 0.2
@@ -73,9 +74,8 @@ class RedisClient:
         address = parse_address(url)
         self.prefix = address.prefix
         self._timeout = timeout
-        self._topology: Topology = OneServer()
-        if address.nodes:
-            self._topology = Cluster(address.way, address.nodes, timeout=timeout, authority=address.authority)
+        self._topology = _topology(address, timeout)
+        self._acks = address.acks
         self._scripts = load_scripts()
         self._links = Links(address.way, timeout)
         self._feed_links = Links(address.way, timeout)
@@ -152,8 +152,12 @@ class RedisClient:
     async def _beat(
         self, server: Server, keys: Sequence[str], asked: Mapping[str, Sequence[Sequence[Value]]]
     ) -> dict[str, _Answer]:
-        replies = iter(await self._send(self._feed_links, server, [command for key in keys for command in asked[key]]))
-        return {key: await self._followed(server, key, asked[key], [next(replies) for _ in asked[key]]) for key in keys}
+        checks = [self._wait()] if self._is_hidden else []
+        commands = [command for key in keys for command in asked[key]]
+        replies = await self._send(self._feed_links, server, [*commands, *checks])
+        self._checked(server, checks, replies[len(commands) :])
+        each = iter(replies)
+        return {key: await self._followed(server, key, asked[key], [next(each) for _ in asked[key]]) for key in keys}
 
     async def _followed(
         self, owner: Server, key: str, commands: Sequence[Sequence[Value]], replies: list[Any]
@@ -211,16 +215,16 @@ class RedisClient:
         server = owner = await self._topology.server(key)
         asking = False
         while True:
-            more = self._checks(server) if change else []
+            checks = self._checks(server, key, change=change)
             try:
-                replies = await self._send(self._links, server, [*commands, *more], asking=asking)
+                replies = await self._send(self._links, server, [*commands, *checks], asking=asking)
             except (redis.AuthenticationError, redis.BusyLoadingError):
                 raise
             except (redis.ConnectionError, OSError):
                 # Everything that we send can be repeated, so what met a broken connection (the server was restarted)
                 # is sent once more, on a new one.
                 server = owner = await self._topology.server(key)
-                replies = await self._send(self._links, server, [*commands, *more], fresh=True)
+                replies = await self._send(self._links, server, [*commands, *checks], fresh=True)
             own, others = replies[: len(commands)], replies[len(commands) :]
             redirect = await self._topology.redirected(server, key, own)
             if redirect is None:
@@ -228,8 +232,7 @@ class RedisClient:
             server, asking = redirect
             owner = owner if asking else server
         if not isinstance(own[-1], redis.RedisError):
-            for (asked, *_), answer in zip(more, others, strict=True):
-                self._checked(server, str(asked), answer)
+            self._checked(server, checks, others)
             await self._make_sure({key: owner}, change=change)
         return own[-1]
 
@@ -255,23 +258,42 @@ class RedisClient:
             raise
         return replies[1::2] if asking else replies
 
-    def _checks(self, server: Server) -> list[Sequence[Value]]:
-        """What goes out with a change, behind it on the same connection: `WAIT` counts for that one's last write."""
+    def _checks(self, server: Server, key: str, *, change: bool) -> list[Sequence[Value]]:
+        """What goes out behind a command on the same connection: `WAIT` counts for the last write of its connection,
+        and for one that wrote nothing it is satisfied at once."""
+        if not change:
+            return [("SET", f"{key.rpartition('}')[0]}}}:acks", ""), self._wait()] if self._is_hidden else []
         checks: list[Sequence[Value]] = []
         replicas = self._replicas.get(server, _UNKNOWN)
         if time.monotonic() - replicas.asked_at > REPLICA_CHECK:
             checks.append(("INFO", "replication"))
-        if replicas.connected:
-            checks.append(("WAIT", 1, max(1, int(1000 * min(REPLICA_WAIT, self._timeout / 4)))))
+        if replicas.connected or self._acks:
+            checks.append(self._wait())
         return checks
 
-    def _checked(self, server: Server, asked: str, answer: Any) -> None:
-        if asked == "INFO":
-            self._replicas[server] = _Replicas.of(parse_info(decoded(answer)))
-        elif not isinstance(answer, int) or answer < 1:
-            # The change stands, but a failover now may lose it. The next change looks who is there.
-            self._replicas[server] = _Replicas(True, -math.inf)
-            self._audit.record(UNCONFIRMED)
+    @property
+    def _is_hidden(self) -> bool:
+        """Whether a server that no replica follows is not believed: a failover may be hidden behind the address."""
+        return self._acks > 0 and not self._topology.decides
+
+    def _wait(self) -> Sequence[Value]:
+        seconds = self._timeout / 2 if self._acks else min(REPLICA_WAIT, self._timeout / 4)
+        return ("WAIT", self._acks or 1, max(1, int(1000 * seconds)))
+
+    def _checked(self, server: Server, checks: Sequence[Sequence[Value]], answers: Sequence[Any]) -> None:
+        """Raises StoreUnavailable: fewer replicas confirmed than must."""
+        for (asked, *_), answer in zip(checks, answers, strict=True):
+            if asked == "INFO":
+                self._replicas[server] = _Replicas.of(parse_info(decoded(answer)))
+            elif asked == "WAIT" and (not isinstance(answer, int) or answer < (self._acks or 1)):
+                self._unconfirmed(server)
+
+    def _unconfirmed(self, server: Server) -> None:
+        # The next change looks who is there.
+        self._replicas[server] = _Replicas(True, -math.inf)
+        if self._acks:
+            raise StoreUnavailable(f"not as many replicas confirm as ?acks={self._acks} asks for")
+        self._audit.record(UNCONFIRMED)  # the change stands, but a failover now may lose it
 
     async def _make_sure(self, owners: Mapping[str, Server], *, change: bool) -> None:
         if not await self._topology.have_authority(owners, change=change):
@@ -283,6 +305,14 @@ class _Answer(NamedTuple):
 
     owner: Server
     replies: list[Any]
+
+
+def _topology(address: Address, timeout: float) -> Topology:
+    if address.sentinels:
+        return Sentinels(address, timeout)
+    if address.nodes:
+        return Cluster(address.way, address.nodes, timeout=timeout, authority=address.authority)
+    return OneServer()
 
 
 class _Replicas(NamedTuple):

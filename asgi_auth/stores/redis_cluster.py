@@ -51,7 +51,7 @@ class Cluster:
         self.known: frozenset[Server] = frozenset()
         self._seeds = tuple(seeds)
         self._timeout = timeout
-        self._authority = authority
+        self.decides = authority
         self._links = Links(way, timeout)
         self._table = SlotTable()
         self._doubtful = True
@@ -151,7 +151,7 @@ class Cluster:
     # Whether it still is the one
 
     async def have_authority(self, owners: Mapping[str, Server], *, change: bool) -> bool:
-        while self._authority:
+        while self.decides:
             count = _Count(owners, self.known, change=change)
             await self._opinions(count)
             if count.is_enough():

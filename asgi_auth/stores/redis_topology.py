@@ -40,10 +40,12 @@ class Topology(Protocol):
         mode: the `redis_mode` that its servers have.
         turns: counts up when another server took the place of one, or a part of its keys. What was read before is of
             another server than what is read after.
+        decides: whether `have_authority` knows; else a failover may be hidden behind an address.
         known: the servers that serve now; another object each time they change. Connections of others are closed.
     """
 
     mode: str
+    decides: bool
     turns: int
     known: frozenset[Server]
 
@@ -94,6 +96,7 @@ class OneServer:
     """A single server, or a deployment that hides behind one address: nobody else decides, nothing is asked."""
 
     mode = "standalone"
+    decides = False
     turns = 0
     known = frozenset({NAMED})
 
