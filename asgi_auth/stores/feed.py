@@ -8,7 +8,7 @@ what came after the cursor; its answer proves what was true at some moment after
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from asgi_auth.stores import Cursor, Entry
@@ -73,7 +73,7 @@ class Feed(Protocol):
 
     Attributes:
         instant: whether `look` serves: the feed lies beside this process, and each answer can be proved by itself. Else
-            a beat is a trip, trusted for the length of a lease, and `hurry` tells when the next one is worth it.
+            a beat is a trip, trusted for the length of a lease, and `listen` tells when the next one is worth it.
         turns: counts up when another server took the place of one. What was read before is of another one, which may
             have known more, or less: a reader begins anew.
     """
@@ -100,8 +100,8 @@ class Feed(Protocol):
         """
         ...
 
-    async def hurry(self) -> Entry | None:
-        """Wait for a message: an entry that is new, or None for "look now".
+    async def listen(self, hear: Callable[[Entry | None], None]) -> None:
+        """Call `hear` with each message, until cancelled: an entry that is new, or None for "look now".
 
         Raises:
             Deaf: nothing will be heard.

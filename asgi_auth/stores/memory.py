@@ -193,7 +193,7 @@ class MemoryFeed:
     async def beat(self, cursor: Cursor, lease: float) -> Beat:
         return self.look(cursor)
 
-    async def hurry(self) -> Entry | None:
+    async def listen(self, hear: Callable[[Entry | None], None]) -> None:
         raise Deaf("nobody tells a process what it does itself")
 
     async def leave(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
@@ -35,6 +35,8 @@ REPLICA_CHECK = 1.0
 """Seconds after which a change asks again whether a replica is connected."""
 
 UNCONFIRMED = Kind("change_unconfirmed", "WARN", "No replica confirmed a change in time: a failover now may lose it")
+
+_UNCERTAIN = "it is not certain that this Redis still is the primary"
 
 Value = str | bytes | float | bool | None
 
@@ -139,14 +141,14 @@ class RedisClient:
                 one. The connection to who gave no answer is closed.
         """
         with self._in_time(timeout):
-            of_server: dict[Server, list[str]] = {}
-            for key in asked:
-                of_server.setdefault(await self._topology.server(key), []).append(key)
+            of_server = await self._by_server(asked)
             answers: dict[str, _Answer] = {}
             beats = [partial(self._beat, server, keys, asked) for server, keys in of_server.items()]
             for some in await together(beats):
                 answers.update(some)
-            await self._make_sure({key: answer.owner for key, answer in answers.items()}, change=False)
+            owners = {key: answer.owner for key, answer in answers.items()}
+            if not await self._topology.have_authority(owners, change=False):
+                raise StoreUnavailable(_UNCERTAIN)
         return {key: [_accepted(decoded(reply)) for reply in answers[key].replies] for key in asked}
 
     async def _beat(
@@ -172,26 +174,40 @@ class RedisClient:
                 (replies[number],) = await self._send(self._feed_links, server, [command], asking=asking)
         return _Answer(owner, replies)
 
-    async def message(self, key: str) -> str:
-        """Wait for a message of the channel that has a key's name. Who does not listen yet begins to; what was sent
-        before is lost.
+    async def listen(self, channels: Sequence[str], hear: Callable[[str], None]) -> None:
+        """Hand on the messages of the channels that have the names of keys, until cancelled. What was sent before is
+        lost.
 
         Raises:
             Deaf: this user of Redis may not listen.
-            StoreUnavailable: this cannot be heard.
+            StoreUnavailable: they cannot be heard, or no longer all of them.
         """
+        with self._in_time():
+            of_server = await self._by_server(channels)
+        await together([partial(self._listen, server, some, hear) for server, some in of_server.items()])
+
+    async def _listen(self, server: Server, channels: Sequence[str], hear: Callable[[str], None]) -> None:
         try:
-            with self._in_time():
-                server = await self._topology.server(key)
             link = await self._feed_links.to(server, self._topology.known)
-            return str(decoded(await link.message(key)))
+            await link.listen(channels, lambda message: hear(str(decoded(message))))
         except redis.exceptions.NoPermissionError as error:
             raise Deaf("this user of Redis may not listen to our channel") from error
+        except redis.ResponseError as error:
+            for channel in channels:
+                with self._in_time():
+                    await self._topology.redirected(server, channel, [error])
+            raise StoreUnavailable(f"Redis tells nothing ({type(error).__name__})") from error
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis tells nothing ({type(error).__name__})") from error
 
+    async def _by_server(self, keys: Iterable[str]) -> dict[Server, list[str]]:
+        of_server: dict[Server, list[str]] = {}
+        for key in keys:
+            of_server.setdefault(await self._topology.server(key), []).append(key)
+        return of_server
+
     async def close_feed(self) -> None:
-        """Close the running event loop's connections of `beat` and `message`."""
+        """Close the running event loop's connections of `beat` and `listen`."""
         await self._feed_links.aclose()
 
     async def aclose(self) -> None:
@@ -211,18 +227,29 @@ class RedisClient:
             raise StoreUnavailable(f"Redis cannot be asked ({type(error).__name__})") from error
 
     async def _ask(self, key: str, commands: Sequence[Sequence[Value]], *, change: bool) -> Any:
-        """The reply to the last of some commands for one key, by the server whose it is, and still was after that."""
-        server = owner = await self._topology.server(key)
-        asking = False
+        """The reply to the last of some commands for one key, by the server whose it is, and still was after that. All
+        that we send can be repeated: at another server, if this one turns out to be replaced."""
+        owner = await self._topology.server(key)
+        while True:
+            reply, owner = await self._answer(owner, key, commands, change=change)
+            if isinstance(reply, redis.RedisError) or await self._topology.have_authority({key: owner}, change=change):
+                return reply
+            replaced, owner = owner, await self._topology.server(key)
+            if owner == replaced:
+                raise StoreUnavailable(_UNCERTAIN)
+
+    async def _answer(
+        self, owner: Server, key: str, commands: Sequence[Sequence[Value]], *, change: bool
+    ) -> tuple[Any, Server]:
+        """The reply to the last of some commands, wherever they are redirected to, and who has the key."""
+        server, asking = owner, False
         while True:
             checks = self._checks(server, key, change=change)
             try:
                 replies = await self._send(self._links, server, [*commands, *checks], asking=asking)
             except (redis.AuthenticationError, redis.BusyLoadingError):
                 raise
-            except (redis.ConnectionError, OSError):
-                # Everything that we send can be repeated, so what met a broken connection (the server was restarted)
-                # is sent once more, on a new one.
+            except (redis.ConnectionError, OSError):  # the server was restarted: once more, on a new connection
                 server = owner = await self._topology.server(key)
                 replies = await self._send(self._links, server, [*commands, *checks], fresh=True)
             own, others = replies[: len(commands)], replies[len(commands) :]
@@ -233,8 +260,7 @@ class RedisClient:
             owner = owner if asking else server
         if not isinstance(own[-1], redis.RedisError):
             self._checked(server, checks, others)
-            await self._make_sure({key: owner}, change=change)
-        return own[-1]
+        return own[-1], owner
 
     async def _send(
         self,
@@ -294,10 +320,6 @@ class RedisClient:
         if self._acks:
             raise StoreUnavailable(f"not as many replicas confirm as ?acks={self._acks} asks for")
         self._audit.record(UNCONFIRMED)  # the change stands, but a failover now may lose it
-
-    async def _make_sure(self, owners: Mapping[str, Server], *, change: bool) -> None:
-        if not await self._topology.have_authority(owners, change=change):
-            raise StoreUnavailable("it is not certain that this Redis still is the primary")
 
 
 class _Answer(NamedTuple):

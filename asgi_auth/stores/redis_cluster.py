@@ -156,11 +156,11 @@ class Cluster:
             await self._opinions(count)
             if count.is_enough():
                 return True
+            await anyio.sleep(_A_MOMENT)  # while they have not agreed yet, too
             if outvoted := count.outvoted():
                 for key, other in outvoted.items():
                     self._learn(key, other)
                 return False
-            await anyio.sleep(_A_MOMENT)  # they have not agreed yet
             await self._look()
         return True
 

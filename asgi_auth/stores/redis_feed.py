@@ -51,8 +51,10 @@ class RedisFeed:
         _, found = (await self._client.beat({readers: asked}, timeout=lease or _PATIENCE))[readers]
         return Beat.of([self._entry(*reply) for reply in found], at)
 
-    async def hurry(self) -> Entry | None:
-        text = await self._client.message(f"{self._tag}events")
+    async def listen(self, hear: Callable[[Entry | None], None]) -> None:
+        await self._client.listen([f"{self._tag}events"], lambda text: hear(self._told(text)))
+
+    def _told(self, text: str) -> Entry | None:
         try:
             entry_id, nonce, kind, *values = json.loads(text)
             return self._entry(entry_id, ["nonce", nonce, "kind", kind, *map(str, values)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -66,26 +67,18 @@ class AsyncioLink:
                 else:
                     await connection.disconnect(nowait=True)  # closes without waiting, so no cancellation meets it
 
-    async def message(self, channel: str) -> bytes:
-        """The next message of a channel, on a connection for that alone."""
-        whole = False
+    async def listen(self, channels: Sequence[str], hear: Callable[[bytes], None]) -> None:
+        """Hand on the messages of some channels, on a connection for that alone, until that one breaks or a channel
+        goes elsewhere."""
+        listening = self._listening = self._make()
         try:
-            if self._listening is None:
-                self._listening = self._make()
-                await self._listening.connect()
-                await self._listening.send_command("SSUBSCRIBE", channel, check_health=False)
+            await listening.connect()
+            await listening.send_packed_command(listening.pack_commands(_subscribing(channels)), check_health=False)
             while True:
-                kind, _, data = await self._listening.read_response()
-                if kind == b"smessage":
-                    whole = True
-                    return bytes(data)
+                message = _message(await listening.read_response())
+                if message is not None:
+                    hear(message)
         finally:
-            if not whole:
-                await self._hang_up()
-
-    async def _hang_up(self) -> None:
-        listening, self._listening = self._listening, None
-        if listening is not None:
             await listening.disconnect(nowait=True)
 
     async def _close_idle(self) -> None:
@@ -98,7 +91,8 @@ class AsyncioLink:
             while self._idle:
                 await self._idle.pop().disconnect()
         await self._close_idle()
-        await self._hang_up()
+        if self._listening is not None:
+            await self._listening.disconnect(nowait=True)
 
 
 class ThreadLink:
@@ -110,8 +104,7 @@ class ThreadLink:
         self._make: Callable[[], Any] = lambda: pool.connection_class(**options)
         self._seats = anyio.CapacityLimiter(way.seats)
         self._idle: list[Any] = []
-        self._listening: Any = None
-        self._looking = False
+        self._ear: _Ear | None = None
         self._closed = False
 
     async def exchange(self, commands: Sequence[Command], *, fresh: bool) -> list[Any]:
@@ -144,41 +137,15 @@ class ThreadLink:
             if self._closed:  # by the loop's thread, meanwhile
                 self._close_idle()
 
-    async def message(self, channel: str) -> bytes:
-        """As `AsyncioLink.message`. A thread looks for it half a second at a time."""
-        whole = False
+    async def listen(self, channels: Sequence[str], hear: Callable[[bytes], None]) -> None:
+        """As `AsyncioLink.listen`. A thread looks for messages half a second at a time."""
+        ear = self._ear = _Ear(self._make(), channels)
         try:
             while True:
-                data = await anyio.to_thread.run_sync(self._look, channel, abandon_on_cancel=True, limiter=self._seats)
-                if data is not None:
-                    whole = True
-                    return data
+                for message in await anyio.to_thread.run_sync(ear.look, abandon_on_cancel=True, limiter=self._seats):
+                    hear(message)
         finally:
-            if not whole:
-                self._listening = None  # its thread closes it
-
-    def _look(self, channel: str) -> bytes | None:
-        if self._closed:
-            raise redis.ConnectionError("closed meanwhile")
-        self._looking = True
-        known = self._listening is not None
-        listening = self._listening = self._listening or self._make()
-        try:
-            if not known:
-                listening.connect()
-                listening.send_command("SSUBSCRIBE", channel, check_health=False)
-            while listening.can_read(timeout=LOOK):
-                kind, _, data = listening.read_response()
-                if kind == b"smessage":
-                    return bytes(data)
-            return None
-        except BaseException:
-            listening.disconnect()
-            raise
-        finally:
-            self._looking = False
-            if listening is not self._listening or self._closed:
-                listening.disconnect()
+            ear.leave()
 
     def _an_idle_one(self) -> Any:
         with suppress(IndexError):  # several threads take from there
@@ -192,8 +159,65 @@ class ThreadLink:
     async def aclose(self) -> None:
         self._closed = True
         self._close_idle()
-        if self._listening is not None and not self._looking:  # else its thread closes it
-            self._listening.disconnect()
+        if self._ear is not None:
+            self._ear.leave()
+
+
+class _Ear:
+    """A blocking connection that listens, used by one thread after the other."""
+
+    def __init__(self, connection: Any, channels: Sequence[str]) -> None:
+        self._connection = connection
+        self._channels = channels
+        self._looking = threading.Lock()
+        self._listens = False
+        self._left = False
+
+    def look(self) -> list[bytes]:
+        """Wait for messages, for `LOOK` seconds at most."""
+        messages: list[bytes] = []
+        try:
+            with self._looking:
+                if self._left:
+                    raise redis.ConnectionError("closed meanwhile")
+                if not self._listens:
+                    self._listens = True
+                    self._connection.connect()
+                    subscribing = self._connection.pack_commands(_subscribing(self._channels))
+                    self._connection.send_packed_command(subscribing, check_health=False)
+                while self._connection.can_read(timeout=0 if messages else LOOK):
+                    message = _message(self._connection.read_response())
+                    if message is not None:
+                        messages.append(message)
+            return messages
+        finally:
+            if self._left:
+                self._connection.disconnect()
+
+    def leave(self) -> None:
+        """Close it; a thread that looks does it itself."""
+        self._left = True
+        if self._looking.acquire(blocking=False):
+            try:
+                self._connection.disconnect()
+            finally:
+                self._looking.release()
+
+
+def _subscribing(channels: Sequence[str]) -> list[Command]:
+    return [(b"SSUBSCRIBE", channel.encode("utf-8", "surrogatepass")) for channel in channels]
+
+
+def _message(reply: Any) -> bytes | None:
+    """The text of a message; None: it is something else.
+
+    Raises:
+        redis.ConnectionError: a channel is no longer here, since its slot went to another node.
+    """
+    kind, _, data = reply
+    if kind == b"sunsubscribe":
+        raise redis.ConnectionError("a channel went elsewhere")
+    return bytes(data) if kind == b"smessage" else None
 
 
 Link = AsyncioLink | ThreadLink

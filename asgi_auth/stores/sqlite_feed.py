@@ -85,7 +85,7 @@ class SQLiteFeed:
     async def beat(self, cursor: Cursor, lease: float) -> Beat:
         return self.look(cursor)
 
-    async def hurry(self) -> Entry | None:
+    async def listen(self, hear: Callable[[Entry | None], None]) -> None:
         raise Deaf("nobody tells SQLite's readers anything")
 
     async def leave(self) -> None:

@@ -140,21 +140,21 @@ class Follower:
     async def _listen(self) -> None:
         while True:
             try:
-                entry = await self._feed.hurry()
+                await self._feed.listen(self._told)
             except Deaf as error:
                 if not self._deaf:
                     log.warning("%s, so it looks for news twenty times a second", error)
                 self._deaf = True
                 self._hurried.get().set()  # the pause that goes on is one for those who hear
                 await anyio.sleep(_DEAF_FOR)
-                continue
             except StoreUnavailable:
                 await anyio.sleep(_LISTEN_AGAIN)
-                continue
-            self._deaf = False
-            if entry is not None:
-                self._hear(entry)
-            self._hurried.get().set()
+
+    def _told(self, entry: Entry | None) -> None:
+        self._deaf = False
+        if entry is not None:
+            self._hear(entry)
+        self._hurried.get().set()
 
     def _hear(self, entry: Entry) -> None:
         """A message: it counts at once, and a beat must bring the same."""

@@ -29,8 +29,7 @@ async def test_each_message_is_the_entry_that_the_feed_has(store):
     feed, cursor, heard = store.feed(), await store.newest(), []
 
     async def listen() -> None:
-        while True:
-            heard.append(await feed.hurry())
+        await feed.listen(heard.append)
 
     async with anyio.create_task_group() as group:
         group.start_soon(listen)
@@ -69,12 +68,16 @@ async def test_a_message_that_cannot_be_read_says_look(store, text):
     heard = []
 
     async def listen() -> None:
-        heard.append(await feed.hurry())
+        await feed.listen(heard.append)
 
     async with anyio.create_task_group() as group:
         group.start_soon(listen)
         await subscribed(store)
         await store._client.one("SPUBLISH", f"{TAG}events", text)
+        with anyio.fail_after(10):
+            while not heard:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
     assert heard == [None]
     await feed.leave()
 
@@ -84,9 +87,9 @@ async def test_a_listener_whose_connection_was_cut_hears_of_it_and_listens_anew(
     heard: list[object] = []
 
     async def listen() -> None:
-        for _ in range(2):
+        while True:
             try:
-                heard.append(await feed.hurry())
+                await feed.listen(heard.append)
             except StoreUnavailable:
                 heard.append("cut")
 
@@ -100,6 +103,10 @@ async def test_a_listener_whose_connection_was_cut_hears_of_it_and_listens_anew(
                 await anyio.sleep(0.01)
             await subscribed(store)
         await store.put_keys(None, "ring")
+        with anyio.fail_after(10):
+            while len(heard) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
     assert heard[0] == "cut"
     assert heard[1] is None or heard[1].event.kind == "keys"
     await feed.leave()

@@ -107,12 +107,18 @@ class StagedFeed:
         finally:
             self.done += 1
 
-    async def hurry(self) -> Entry | None:
-        while not self.listens and not self._told:  # noqa: ASYNC110
-            await anyio.sleep(0.0005)
-        heard: Entry | None = await self._feed.hurry() if self.listens else self._told.pop(0)
-        self.heard += 1
-        return heard
+    async def listen(self, hear: Callable[[Entry | None], None]) -> None:
+        def told(entry: Entry | None) -> None:
+            hear(entry)
+            self.heard += 1
+
+        while True:
+            while not self.listens and not self._told:  # noqa: ASYNC110
+                await anyio.sleep(0.0005)
+            if self.listens:
+                await self._feed.listen(told)
+            else:
+                told(self._told.pop(0))
 
     async def tell(self, *entries: Entry | None) -> None:
         """Messages come, and what they say is applied."""
