@@ -46,6 +46,7 @@ class Kind(NamedTuple):
 
 LOGIN = Kind("authn_login_success", "INFO", "A user logged in")
 LOGIN_AFTER_FAILURES = Kind("authn_login_successafterfail", "INFO", "A user logged in after failures")
+LOGIN_NEW_DEVICE = Kind("login_new_device", "WARN", "A user logged in from a client not used lately")
 SESSION_CREATED = Kind("session_created", "INFO", "A session began")
 LOGIN_FAILED = Kind("authn_login_fail", "WARN", "A login failed")
 LOGIN_LIMIT_REACHED = Kind("authn_login_fail_max", "WARN", "So many logins failed that no more are let in for now")
@@ -72,8 +73,9 @@ INVALID_INPUT = Kind("input_validation_fail", "WARN", "Something malformed, doub
 UNREADABLE = Kind("crypt_decrypt_fail", "WARN", "Something stored could not be read")
 STORE_UNAVAILABLE = Kind("store_unavailable", "WARN", "The store does not answer")
 STORE_RECOVERED = Kind("store_recovered", "WARN", "The store answers again")
+VIEW_STALE = Kind("view_stale", "WARN", "The local view is not kept current, so the store is asked")
 TOKEN_UNCHECKED = Kind(
-    "authn_token_unchecked", "WARN", "A token was accepted without knowing whether it was revoked", 0.0
+    "unrevocable_token_accepted", "WARN", "A token was accepted without knowing whether it was revoked", 0.0
 )
 KEY_ROTATED = Kind("key_rotated", "WARN", "A new signing key was made")
 STARTUP = Kind("sys_startup", "WARN", "Authentication started")

@@ -3,6 +3,8 @@ old ones ended in one operation, the cookie or the tokens handed out."""
 
 from __future__ import annotations
 
+import logging
+
 from asgi_auth import audit
 from asgi_auth.backends.session import session_identity
 from asgi_auth.context import Context
@@ -32,6 +34,8 @@ PASSWORD = ("pwd",)
 """`amr` of a password (RFC 8176)."""
 
 _ATTEMPTS = 5
+
+log = logging.getLogger("asgi_auth")
 
 
 class Logins:
@@ -287,7 +291,7 @@ class Logins:
             )
             if isinstance(created, Created):
                 self._parts.audit.sessions_ended(created.ended, facts(context))
-                self._began(context, row, new, created)
+                await self._began(context, row, new, created)
                 return row, created
             if created == "limit":
                 self._exceeded(context, row)
@@ -298,7 +302,7 @@ class Logins:
             row = fresh
         raise StoreUnavailable("the user kept changing while a session was made")
 
-    def _began(self, context: Context | None, row: UserRow, new: NewSession, created: Created) -> None:
+    async def _began(self, context: Context | None, row: UserRow, new: NewSession, created: Created) -> None:
         if any(one.reason == "evicted" for one in created.ended):
             self._exceeded(context, row)
         if context is not None and context.failures:
@@ -308,6 +312,16 @@ class Logins:
         self._parts.audit.record(
             audit.SESSION_CREATED, row.id, request=facts(context), sid=new.sid, backend=new.backend, amr=new.amr
         )
+        if context is not None and await self._is_new(row.id, new.client):
+            self._parts.audit.record(audit.LOGIN_NEW_DEVICE, row.id, request=facts(context), sid=new.sid)
+
+    async def _is_new(self, user_id: str, client: Client) -> bool:
+        """Whether the user comes from a new client. The login stands, whether that can be said or not."""
+        try:
+            return await self._parts.clients.is_new(user_id, client)
+        except StoreUnavailable as error:
+            log.warning("it is not known whether user %s logged in from a new client: %s", user_id, error)
+            return False
 
     def _exceeded(self, context: Context | None, row: UserRow) -> None:
         limit = _limit(self._parts.settings, row)

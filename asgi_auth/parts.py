@@ -9,11 +9,14 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from asgi_auth import audit
 from asgi_auth.audit import Audit
 from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.backends.session import SessionBackend
+from asgi_auth.clients import KnownClients
 from asgi_auth.clock import Clock
 from asgi_auth.directory import Directory, StoreDirectory, load_directory
+from asgi_auth.errors import ConfigurationError
 from asgi_auth.live import Lives
 from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.activity import Activity
@@ -49,6 +52,7 @@ class Foundation:
     directory: Directory
     users: Users
     throttle: LoginThrottle
+    clients: KnownClients
     keys: KeyRing
     tokens: AccessTokens
     jwt_backend: JWTBackend
@@ -98,6 +102,7 @@ def found(
         token_lifetime=settings.access_lifetime + settings.jwt_leeway,
         clock=clock,
         changed=lambda: view.keys_changed,
+        made=lambda kid: log.record(audit.KEY_ROTATED, kid),
     )
     tokens = AccessTokens(
         issuer=settings.issuer,
@@ -119,6 +124,7 @@ def found(
         directory=directory,
         users=users,
         throttle=LoginThrottle(store, rate=settings.login_rate),
+        clients=KnownClients(store, session_lifetime=settings.session_lifetime),
         keys=keys,
         tokens=tokens,
         jwt_backend=JWTBackend(
@@ -145,8 +151,13 @@ async def complete(base: Foundation) -> Parts:
             _log.error("the store was emptied, and another process has made a new key ring: restart this one")
 
     base.view.follower.begun = begun
+    base.view.follower.stale = lambda: base.audit.record(audit.VIEW_STALE)
     if "jwt" in settings.backends:
-        await base.keys.open()
+        try:
+            await base.keys.open()
+        except ConfigurationError:
+            base.audit.record(audit.UNREADABLE, None, reason="key ring")
+            raise
     codec = CookieCodec(ring, signing, salt="asgi-auth session")
     lifetimes = Lifetimes(
         access=settings.access_lifetime,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from asgi_auth import audit
 from asgi_auth.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,13 @@ def test_every_setting_is_documented_and_no_other() -> None:
     rows = "\n".join(line.split("|")[1] for line in SETTINGS.splitlines() if line.startswith("| `"))
     documented = set(re.findall(r"`([A-Z_]+)`", rows))
     assert documented == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_security_event_is_documented_with_its_level_and_no_other() -> None:
+    text = (ROOT / "docs" / "security-events.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `([a-z_]+)(?::[a-z ,]+)?` \| ([A-Z]+) \| \S", text, re.MULTILINE)
+    kinds = [value for value in vars(audit).values() if isinstance(value, audit.Kind)]
+    assert sorted(documented) == sorted((kind.name, kind.level) for kind in kinds)
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"ASGI_AUTH_([A-Z_]+[A-Z])", README))))

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from asgi_auth import audit
 from asgi_auth.auth import Auth
 from asgi_auth.cli import reports
 from asgi_auth.cli.console import environment, fail, password, run, say, show_json, show_table
@@ -154,9 +153,7 @@ def rotate() -> None:
     async def rotated(auth: Auth) -> str:
         if "jwt" not in auth.settings.backends:
             raise ConfigurationError("ASGI_AUTH_BACKENDS has no jwt, so no key signs anything")
-        key = await auth.parts.keys.rotate()
-        auth.parts.audit.record(audit.KEY_ROTATED, key.kid)
-        return key.kid
+        return (await auth.parts.keys.rotate()).kid
 
     say(f"{run(environment(), rotated)} signs from now on")
 

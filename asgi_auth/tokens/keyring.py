@@ -32,6 +32,7 @@ class KeyRing:
         secrets: `SECRET`, newest first, under which the store's keys are sealed.
         token_lifetime: seconds for which a retired key is kept: as long as a token signed by it can live.
         changed: counts up when the store's ring may be another one.
+        made: told the name of a key that took another one's place here.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class KeyRing:
         token_lifetime: float,
         clock: Clock,
         changed: Callable[[], int] = int,
+        made: Callable[[str], None] = str,
     ) -> None:
         self._changed = changed
+        self._made = made
         self._read_under = -1
         self._store = store
         self._algorithm = algorithm
@@ -175,5 +178,7 @@ class KeyRing:
             text = after.dump(self._secrets)
             if await self._store.put_keys(expected, text):
                 self._take(text)
+                if before.keys and after.keys[0].key.kid != before.keys[0].key.kid:
+                    self._made(after.keys[0].key.kid)
                 return
         raise StoreUnavailable("the key ring changes all the time")

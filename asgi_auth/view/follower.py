@@ -60,6 +60,7 @@ class Follower:
 
     Attributes:
         begun: done with each history before anything is believed of it.
+        stale: told when the copy cannot be kept current any more.
     """
 
     def __init__(self, store: Store, copy: Copy, *, staleness: float, clock: Clock) -> None:
@@ -80,6 +81,7 @@ class Follower:
         self._heard: dict[str, tuple[Event, int]] = {}
         self._repeat: list[Event] = []
         self.begun: Callable[[], Awaitable[None]] = _nothing
+        self.stale: Callable[[], None] = _say_nothing
         self._beating = PerLoop(anyio.Lock)
         self._hurried = PerLoop(anyio.Event)
         at_fork(after_in_child=self._forked)
@@ -131,6 +133,7 @@ class Follower:
         except StoreUnavailable as error:
             if not self._failing:
                 log.info("the view is not kept current at present, so the store is asked: %s", error)
+                self.stale()
             self._failing = True
         pause = (self._staleness or _LEISURE) / BEATS
         with anyio.move_on_after(min(pause, _DEAF) if self._deaf else pause):
@@ -333,4 +336,8 @@ class Follower:
 
 
 async def _nothing() -> None:
+    pass
+
+
+def _say_nothing() -> None:
     pass

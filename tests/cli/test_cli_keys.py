@@ -52,9 +52,11 @@ def test_rotate_is_a_security_event(cli):
     assert events == [f"key_rotated:{listed(cli)[0]['kid']}"]
 
 
-def test_another_algorithm_signs_with_a_key_of_its_own(cli):
+def test_another_algorithm_signs_with_a_key_of_its_own(cli, caplog):
     listed(cli)
+    assert "key_rotated" not in caplog.text  # the first one takes nobody's place
     keys = listed(cli, jwt_algorithm="Ed25519")
+    assert f"key_rotated:{keys[0]['kid']}" in caplog.text
     assert [(key["algorithm"], key["signs"]) for key in keys] == [("Ed25519", True), ("ES256", False)]
 
 

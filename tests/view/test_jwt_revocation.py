@@ -15,7 +15,7 @@ from view_helpers import is_current, until
 from asgi_auth import AuthMiddleware
 
 STALENESS = 0.2
-UNCHECKED = "authn_token_unchecked"
+UNCHECKED = "unrevocable_token_accepted"
 
 
 async def page(request):
@@ -81,6 +81,15 @@ async def test_strict_refuses_once_the_lease_is_over_and_works_when_the_server_i
         await house.auth.revoke((await house.auth.sessions("alice"))[0].id)
         assert await house.get() == 401
     assert unchecked() == 0
+
+
+async def test_a_view_that_cannot_be_kept_current_is_told_once(serve, caplog):
+    server = serve()
+    async with House(server.url).open() as house:
+        caplog.set_level("INFO", logger="asgi_auth.security")
+        await killed(server, house)
+        assert await house.get() == 503
+        assert caplog.text.count('"view_stale"') == 1
 
 
 async def test_within_the_lease_a_lost_server_is_not_noticed(serve, unchecked):
