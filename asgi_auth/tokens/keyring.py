@@ -45,7 +45,7 @@ class KeyRing:
         token_lifetime: float,
         clock: Clock,
         changed: Callable[[], int] = int,
-        made: Callable[[str], None] = str,
+        made: Callable[[str], object] = str,
     ) -> None:
         self._changed = changed
         self._made = made
