@@ -174,9 +174,9 @@ class RedisClient:
                 (replies[number],) = await self._send(self._feed_links, server, [command], asking=asking)
         return _Answer(owner, replies)
 
-    async def listen(self, channels: Sequence[str], hear: Callable[[str], None]) -> None:
-        """Hand on the messages of the channels that have the names of keys, until cancelled. What was sent before is
-        lost.
+    async def listen(self, channels: Sequence[str], hear: Callable[[str, str], None]) -> None:
+        """Hand on the messages of the channels that have the names of keys, of which and what, until cancelled. What
+        was sent before is lost.
 
         Raises:
             Deaf: this user of Redis may not listen.
@@ -186,10 +186,10 @@ class RedisClient:
             of_server = await self._by_server(channels)
         await together([partial(self._listen, server, some, hear) for server, some in of_server.items()])
 
-    async def _listen(self, server: Server, channels: Sequence[str], hear: Callable[[str], None]) -> None:
+    async def _listen(self, server: Server, channels: Sequence[str], hear: Callable[[str, str], None]) -> None:
         try:
             link = await self._feed_links.to(server, self._topology.known)
-            await link.listen(channels, lambda message: hear(str(decoded(message))))
+            await link.listen(channels, lambda *message: hear(*map(str, decoded(message))))
         except redis.exceptions.NoPermissionError as error:
             raise Deaf("this user of Redis may not listen to our channel") from error
         except redis.ResponseError as error:

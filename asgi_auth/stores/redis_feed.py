@@ -52,7 +52,7 @@ class RedisFeed:
         return Beat.of([self._entry(*reply) for reply in found], at)
 
     async def listen(self, hear: Callable[[Entry | None], None]) -> None:
-        await self._client.listen([f"{self._tag}events"], lambda text: hear(self._told(text)))
+        await self._client.listen([f"{self._tag}events"], lambda _, text: hear(self._told(text)))
 
     def _told(self, text: str) -> Entry | None:
         try:

@@ -67,8 +67,8 @@ class AsyncioLink:
                 else:
                     await connection.disconnect(nowait=True)  # closes without waiting, so no cancellation meets it
 
-    async def listen(self, channels: Sequence[str], hear: Callable[[bytes], None]) -> None:
-        """Hand on the messages of some channels, on a connection for that alone, until that one breaks or a channel
+    async def listen(self, channels: Sequence[str], hear: Callable[[bytes, bytes], None]) -> None:
+        """Hand on the messages of some channels, of which and what, on a connection for that alone, until that one breaks or a channel
         goes elsewhere."""
         listening = self._listening = self._make()
         try:
@@ -77,7 +77,7 @@ class AsyncioLink:
             while True:
                 message = _message(await listening.read_response())
                 if message is not None:
-                    hear(message)
+                    hear(*message)
         finally:
             await listening.disconnect(nowait=True)
 
@@ -137,13 +137,13 @@ class ThreadLink:
             if self._closed:  # by the loop's thread, meanwhile
                 self._close_idle()
 
-    async def listen(self, channels: Sequence[str], hear: Callable[[bytes], None]) -> None:
+    async def listen(self, channels: Sequence[str], hear: Callable[[bytes, bytes], None]) -> None:
         """As `AsyncioLink.listen`. A thread looks for messages half a second at a time."""
         ear = self._ear = _Ear(self._make(), channels)
         try:
             while True:
                 for message in await anyio.to_thread.run_sync(ear.look, abandon_on_cancel=True, limiter=self._seats):
-                    hear(message)
+                    hear(*message)
         finally:
             ear.leave()
 
@@ -173,9 +173,9 @@ class _Ear:
         self._listens = False
         self._left = False
 
-    def look(self) -> list[bytes]:
+    def look(self) -> list[tuple[bytes, bytes]]:
         """Wait for messages, for `LOOK` seconds at most."""
-        messages: list[bytes] = []
+        messages: list[tuple[bytes, bytes]] = []
         try:
             with self._looking:
                 if self._left:
@@ -208,16 +208,16 @@ def _subscribing(channels: Sequence[str]) -> list[Command]:
     return [(b"SSUBSCRIBE", channel.encode("utf-8", "surrogatepass")) for channel in channels]
 
 
-def _message(reply: Any) -> bytes | None:
-    """The text of a message; None: it is something else.
+def _message(reply: Any) -> tuple[bytes, bytes] | None:
+    """A message: of which channel, and what; None: it is something else.
 
     Raises:
         redis.ConnectionError: a channel is no longer here, since its slot went to another node.
     """
-    kind, _, data = reply
+    kind, channel, data = reply
     if kind == b"sunsubscribe":
         raise redis.ConnectionError("a channel went elsewhere")
-    return bytes(data) if kind == b"smessage" else None
+    return (bytes(channel), bytes(data)) if kind == b"smessage" else None
 
 
 Link = AsyncioLink | ThreadLink
