@@ -31,6 +31,7 @@ from asgi_auth.model import Reason, UserRow
 from asgi_auth.stores.values import (
     FEED_LENGTH,
     LISTED,
+    SWEPT,
     TOMBSTONE_LIFETIME,
     Created,
     Cursor,
@@ -47,6 +48,7 @@ from asgi_auth.stores.values import (
     NewSession,
     Presented,
     Revocation,
+    Swept,
     Windows,
     is_sid,
     new_sid,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEED_LENGTH",
     "LISTED",
+    "SWEPT",
     "TOMBSTONE_LIFETIME",
     "Created",
     "Cursor",
@@ -75,6 +78,7 @@ __all__ = [
     "Presented",
     "Revocation",
     "Store",
+    "Swept",
     "Windows",
     "is_sid",
     "new_sid",
@@ -143,7 +147,8 @@ class Store(Protocol):
           check; an old one must not make a session after its change). Not asked for a visitor's.
         - `replaces`: the session whose secret the browser showed. Living, with that digest (or the previous one in its
           grace): ends as `replaced`; its data passes to the new one if it has the same user or none. Dead already, or
-          forgotten: a tombstone says `replaced` from now on. Anything else is left alone.
+          forgotten: a tombstone says `replaced` from now on, and one that was over and not collected yet is told here
+          (`sweep`). Anything else is left alone.
         - `data_from`: a visitor's data in the same way: it passes to the new one and the visitor's session ends. Where
           both have a key, `new.data` wins over it, and it over the replaced session's.
         - `limit` > 0: the user has at most so many living sessions, counted in both modes after `replaces`, pending
@@ -184,9 +189,11 @@ class Store(Protocol):
     async def end(self, sid: str, reason: Reason) -> Ended | None:
         """End one session. None: it was not alive. E: `ended`, if it was."""
 
-    async def supersede(self, sid: str) -> None:
+    async def supersede(self, sid: str) -> Ended | None:
         """Remember a dead session, a forgotten one too, as `replaced`: who still holds its cookie must not clear
-        another one's. A living one is left alone. No event."""
+        another one's. A living one is left alone. The session, if it was over and not collected yet: it is told here
+        and by no `sweep`. E: `ended`, then only."""
+        ...
 
     async def end_user(
         self,
@@ -233,6 +240,17 @@ class Store(Protocol):
 
     async def confirm(self, sid: str, generation: int) -> None:
         """The refresh token of this generation, or an access token of it, has been seen. The first time counts."""
+
+    async def sweep(self, limit: int = SWEPT) -> Swept:
+        """Collect what is over, in one small step of at most about `limit` rows.
+
+        A user's session past its idle or absolute end becomes a tombstone and is told here: once, by whichever process
+        swept it, with the reason for which it is dead. Whatever else makes a tombstone of it first tells it instead
+        (`create`, `supersede`). A visitor's, and a pending one, is dropped and told to
+        nobody. Tombstones, counters, revocations and
+        entries of indexes that are over go too. E: `ended` for each that is told.
+        """
+        ...
 
     async def hit(self, limits: Sequence[Limit]) -> Hit:
         """Count one attempt under every limit, or under none if one of them refuses."""

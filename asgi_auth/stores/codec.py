@@ -1,6 +1,7 @@
 """Sessions and users as fields of text, the form in which every store keeps them, and back. Pure functions.
 
-Numbers are written with all their digits, so they come back exact; what is None is not written.
+Numbers are written with all their digits, so they come back exact; what is None is not written. There are very many
+sessions: their fields have short names, and what is as it is in most of them is not written either.
 """
 
 from __future__ import annotations
@@ -20,6 +21,20 @@ _NUMBERS = (
     *("previous_until", "tokens_until"),
 )
 _COUNTS = ("revision", "era", "data_version")
+_NAMES = (
+    "user=u backend=b address=a user_agent=g amr=m remember=k digest=h previous_digest=p created_at=c seen_at=s "
+    "authenticated_at=l idle=i idle_expires_at=j expires_at=e previous_until=q tokens_until=t revision=r era=n "
+    "data_version=v client_id=C granted=G generation=N token_digest=H previous_token_digest=P nonce=O asked=A "
+    "made_at=M confirmed_at=F acr=x pending=w secret_at=y"
+)
+_SHORT = {long: short for long, _, short in (name.partition("=") for name in _NAMES.split())}
+"""In a record that a store keeps; `lua/common.lua` has the same."""
+_LONG = {short: long for long, short in _SHORT.items()}
+_USUAL = {
+    **dict.fromkeys(("address", "user_agent", "remember", "digest", "previous_digest"), ""),
+    **dict.fromkeys(("previous_until", "tokens_until"), "0.0"),
+    "data_version": "0",
+}
 _BACKENDS: dict[str, BackendName] = {name: name for name in get_args(BackendName)}
 
 
@@ -38,7 +53,7 @@ def _check_texts(*values: Any) -> None:
 
 
 def record_fields(record: Record) -> Fields:
-    """All of a record but its sid and its data."""
+    """All of a record but its sid and its data, by short names."""
     fields: dict[str, str | None] = {
         "user": record.user_id,
         "backend": record.backend,
@@ -66,7 +81,11 @@ def record_fields(record: Record) -> Fields:
             "made_at": repr(grant.made_at),
             "confirmed_at": None if grant.confirmed_at is None else repr(grant.confirmed_at),
         }
-    return {name: value for name, value in fields.items() if value is not None}
+    return {
+        _SHORT.get(name, name): value
+        for name, value in fields.items()
+        if value is not None and value != _USUAL.get(name)
+    }
 
 
 def record(sid: str, fields: Fields, data: Mapping[str, str]) -> Record:
@@ -75,6 +94,7 @@ def record(sid: str, fields: Fields, data: Mapping[str, str]) -> Record:
     """
     try:
         _check_texts(*fields, *fields.values(), *data.values())
+        fields = {**_USUAL, **{_LONG.get(name, name): value for name, value in fields.items()}}
         numbers: dict[str, Any] = {name: float(fields[name]) for name in _NUMBERS}
         numbers |= {name: int(fields[name]) for name in _COUNTS}
         return Record(

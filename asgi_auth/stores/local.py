@@ -90,6 +90,7 @@ class LocalStore:
     supersede = _writes(verbs.supersede)
     end_user = _writes(verbs.end_user)
     end_all = _writes(verbs.end_all)
+    sweep = _writes(verbs.sweep, durable=False)
     sessions = _reads(verbs.sessions, many=True)
     exchange = _writes(verbs.exchange)
     confirm = _writes(verbs.confirm, durable=False)

@@ -24,8 +24,6 @@ from asgi_auth.stores.rules import Counter, Tombstone, Turn
 
 T = TypeVar("T")
 
-_SWEPT_AT_ONCE = 20
-
 
 class _Account(NamedTuple):
     """A user's row; its name's compared form; until when its tokens live, and those made under a lower revision."""
@@ -50,8 +48,11 @@ class _MemoryRows:
         self._values: dict[str, str] = {}
         self._feed: deque[Entry] = deque(maxlen=FEED_LENGTH)
         self._last_event = 0
-        # When to look at what again. A time that moved is not moved here: who is looked at too early is put back.
-        self._due: list[tuple[float, Literal["session", "counter"], str]] = []
+        # When to look at which session again. An end that moved is not moved here: who is looked at too early is put
+        # back.
+        self._ends: list[tuple[float, str]] = []
+        # The same of what goes without a word.
+        self._over: list[tuple[float, Literal["session", "counter"], str]] = []
 
     def session(self, sid: str) -> Record | Tombstone | None:
         return self._sessions.get(sid)
@@ -61,18 +62,19 @@ class _MemoryRows:
         return [session for session in found if isinstance(session, Record)]
 
     def put_session(self, record: Record, *, data: bool = True) -> None:
-        if record.sid not in self._sessions:
-            heappush(self._due, (rules.forget_at(record), "session", record.sid))
-            if record.user_id is not None:
-                self._of_user.setdefault(record.user_id, set()).add(record.sid)
+        before = self._sessions.get(record.sid)
+        if not isinstance(before, Record) or rules.ends_at(record) < rules.ends_at(before):
+            heappush(self._ends, (rules.ends_at(record), record.sid))
+        if before is None and record.user_id is not None:
+            self._of_user.setdefault(record.user_id, set()).add(record.sid)
         self._sessions[record.sid] = record
 
     def bury(self, tombstone: Tombstone) -> None:
-        self._forget(tombstone.sid)
+        self.drop(tombstone.sid)
         self._sessions[tombstone.sid] = tombstone
-        heappush(self._due, (tombstone.until, "session", tombstone.sid))
+        heappush(self._over, (tombstone.until, "session", tombstone.sid))
 
-    def _forget(self, sid: str) -> None:
+    def drop(self, sid: str) -> None:
         session = self._sessions.pop(sid, None)
         if session is not None and session.user_id in self._of_user:
             theirs = self._of_user[session.user_id]
@@ -122,7 +124,7 @@ class _MemoryRows:
     def put_counters(self, counters: Mapping[str, Counter]) -> None:
         for key, counter in counters.items():
             if key not in self._counters:
-                heappush(self._due, (counter.until, "counter", key))
+                heappush(self._over, (counter.until, "counter", key))
         self._counters.update(counters)
 
     def forget_counters(self, keys: Iterable[str]) -> None:
@@ -154,21 +156,35 @@ class _MemoryRows:
         ]
         return sorted(one for one in found if one.until > self.now and f"{one.kind}:{one.key}" > after)[:limit]
 
-    def sweep(self) -> None:
-        for _ in range(_SWEPT_AT_ONCE):
-            if not self._due or self._due[0][0] > self.now:
-                return
-            _, kind, key = heappop(self._due)
-            found = self._counters.get(key) if kind == "counter" else self._sessions.get(key)
-            if found is None:
+    def overdue(self, limit: int) -> list[Record]:
+        found: dict[str, Record] = {}
+        while len(found) < limit and self._ends and self._ends[0][0] <= self.now:
+            _, sid = heappop(self._ends)
+            record = self._sessions.get(sid)
+            if not isinstance(record, Record):
                 continue
-            over_at = rules.forget_at(found) if isinstance(found, Record) else found.until
-            if over_at > self.now:
-                heappush(self._due, (over_at, kind, key))
-            elif kind == "counter":
+            if rules.ends_at(record) > self.now:
+                heappush(self._ends, (rules.ends_at(record), sid))
+            else:
+                found[sid] = record
+        return list(found.values())
+
+    def tidy(self, limit: int) -> int:
+        gone = 0
+        while gone < limit and self._over and self._over[0][0] <= self.now:
+            _, kind, key = heappop(self._over)
+            found = self._counters.get(key) if kind == "counter" else self._sessions.get(key)
+            if found is None or isinstance(found, Record):
+                continue
+            if found.until > self.now:
+                heappush(self._over, (found.until, kind, key))
+                continue
+            gone += 1
+            if kind == "counter":
                 del self._counters[key]
             else:
-                self._forget(key)
+                self.drop(key)
+        return gone
 
 
 class MemoryFeed:

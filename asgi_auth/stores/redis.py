@@ -18,6 +18,7 @@ from asgi_auth.model import Event, Reason, UserRow
 from asgi_auth.recent import Recent
 from asgi_auth.stores import (
     LISTED,
+    SWEPT,
     Created,
     Cursor,
     Ended,
@@ -32,6 +33,7 @@ from asgi_auth.stores import (
     NewSession,
     Presented,
     Revocation,
+    Swept,
     codec,
     rules,
 )
@@ -41,7 +43,11 @@ from asgi_auth.stores.redis_checks import misconfiguration
 from asgi_auth.stores.redis_client import RedisClient, Value, decoded
 from asgi_auth.stores.redis_feed import RedisFeed
 
-SCHEMA = "1"
+SCHEMA = "2"
+"""Of the keys. The first one had sessions with long names, and nothing that could be swept."""
+
+_PIECE = 64
+"""Bytes up to which a server keeps a hash in one piece."""
 
 PARSED = 5000
 """As many sessions are not read anew while they are as they were."""
@@ -150,6 +156,7 @@ class RedisStore:
     ) -> Created | Literal["changed", "limit"]:
         stamp = revision if new.user_id is not None else 0
         fields = codec.record_fields(rules.new_record(new, revision=stamp, era=0, data={}, now=0.0))
+        fields |= _pieces(fields.pop("g", ""))
         fields |= {f"d:{key}": value for key, value in new.data.items()}
         shown = (*(replaces or _NOBODY), *(data_from or _NOBODY))
         methods = [json.dumps(method) for method in new.amr]
@@ -193,8 +200,9 @@ class RedisStore:
         reply = await self._run("end", sid, reason, change=True)
         return None if reply is None else _ended(reply)
 
-    async def supersede(self, sid: str) -> None:
-        await self._run("supersede", sid, change=True)
+    async def supersede(self, sid: str) -> Ended | None:
+        reply = await self._run("supersede", sid, change=True)
+        return None if reply is None else _ended(reply)
 
     async def end_user(
         self,
@@ -211,6 +219,10 @@ class RedisStore:
 
     async def end_all(self, reason: Reason, *, lost: int | None = None) -> None:
         await self._run("end_all", reason, lost, change=True)
+
+    async def sweep(self, limit: int = SWEPT) -> Swept:
+        ended, full = await self._run("sweep", limit, change=False)
+        return Swept(tuple(map(_ended, ended)), full=bool(full))
 
     async def sessions(self, user_id: str) -> list[Loaded]:
         now, user, found = await self._run("sessions", user_id, LISTED, change=False)
@@ -316,6 +328,12 @@ def _fields(flat: Sequence[str]) -> codec.Fields:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def _pieces(agent: str) -> codec.Fields:
+    """A user agent as fields that are small enough, each of them whole characters."""
+    size = _PIECE if agent.isascii() else _PIECE // 4
+    return {f"g{at // size or ''}": agent[at : at + size] for at in range(0, len(agent), size)}
+
+
 def _loaded(sid: str, reply: Sequence[Any]) -> Loaded:
     """What a script says of a living session: `loaded`, the clock, the record, the user's row.
 
@@ -324,6 +342,11 @@ def _loaded(sid: str, reply: Sequence[Any]) -> Loaded:
     """
     _, now, flat, user = reply
     fields = _fields(flat)
+    pieces = [fields.pop(name) for number in range(len(fields)) if (name := f"g{number or ''}") in fields]
+    try:
+        fields["g"] = "".join(pieces)
+    except TypeError as error:  # bytes that are no text
+        raise Broken("a session's record cannot be read") from error
     record = codec.record(sid, fields, {key[2:]: fields[key] for key in fields if key[:2] == "d:"})
     return Loaded(record, _user(record.user_id, user) if record.user_id is not None else None, float(now))
 

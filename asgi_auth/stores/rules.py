@@ -48,10 +48,10 @@ def death(record: Record, user: UserRow | None, turn: Turn | None, now: float) -
     Args:
         turn: what ended the era in which it was made; None while that one goes on.
     """
-    ends_at = min(record.idle_expires_at, record.expires_at)
-    if turn is not None and turn.at < ends_at:
+    over_at = ends_at(record)
+    if turn is not None and turn.at < over_at:
         return turn.reason  # what came first counts
-    if now >= ends_at:
+    if now >= over_at:
         return "idle" if record.idle_expires_at < record.expires_at else "lifetime"
     if record.user_id is not None:
         if user is None or user.deleted:
@@ -61,9 +61,9 @@ def death(record: Record, user: UserRow | None, turn: Turn | None, now: float) -
     return None
 
 
-def forget_at(record: Record) -> float:
-    """When a record that nobody ended may be dropped."""
-    return max(min(record.idle_expires_at, record.expires_at) + TOMBSTONE_LIFETIME, record.tokens_until)
+def ends_at(record: Record) -> float:
+    """The idle or the absolute end, whichever comes first."""
+    return min(record.idle_expires_at, record.expires_at)
 
 
 def tombstone(record: Record, reason: Reason, now: float) -> Tombstone:

@@ -1,7 +1,8 @@
 """Rows of the SQLite store, as tables inside one transaction. All SQL of the verbs stands here, and no rule does.
 
-What is looked for or compared in SQL is a column, all else is JSON in `body`. A session's record that cannot be read
-is ended here, where it was found; while only reading, `Broken` asks for a transaction that may write.
+What is looked for or compared in SQL is a column, all else is JSON in `body`, of sessions by short names (`codec`). A
+session's record that cannot be read is ended here, where it was found; while only reading, `Broken` asks for a
+transaction that may write.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from asgi_auth.stores.rules import Counter, Tombstone, Turn
 from asgi_auth.stores.verbs import bury_and_tell
 
 _SESSION = "SELECT sid, user_id, tokens_until, body, data FROM sessions"
-_SWEPT_AT_ONCE = 20
-_SWEEP = (
-    "DELETE FROM sessions WHERE sid IN (SELECT sid FROM sessions WHERE forget_at <= ? LIMIT ?)",
+_TIDY = (
     "DELETE FROM ended WHERE sid IN (SELECT sid FROM ended WHERE until <= ? LIMIT ?)",
     "DELETE FROM counters WHERE key IN (SELECT key FROM counters WHERE until <= ? LIMIT ?)",
 )
+_COLUMNS = ("u", "t")
+"""Fields of a record that are columns, and so not in `body`."""
 
 
 def _plain(key: str) -> str:
@@ -70,7 +71,9 @@ class SQLiteRows:
     def _record(self, sid: str, user_id: str | None, tokens_until: Any, body: str, data: str) -> Record | None:
         """The record; None: it could not be read, and that session has ended."""
         try:
-            fields = {**json.loads(body), "tokens_until": repr(tokens_until)}
+            fields = {**json.loads(body), "t": repr(tokens_until)}
+            if user_id is not None:
+                fields["u"] = user_id
             return codec.record(sid, fields, json.loads(data))
         except (Broken, ValueError, TypeError, RecursionError) as error:
             if not self._writing:
@@ -81,20 +84,35 @@ class SQLiteRows:
         return None
 
     def put_session(self, record: Record, *, data: bool = True) -> None:
-        ends = (rules.forget_at(record), record.tokens_until, compact(codec.record_fields(record)))
+        fields = codec.record_fields(record)
+        body = compact({name: value for name, value in fields.items() if name not in _COLUMNS})
+        ends = (rules.ends_at(record), record.tokens_until, body)
         if not data:
-            self._run("UPDATE sessions SET forget_at = ?, tokens_until = ?, body = ? WHERE sid = ?", *ends, record.sid)
+            self._run("UPDATE sessions SET ends_at = ?, tokens_until = ?, body = ? WHERE sid = ?", *ends, record.sid)
             return
         self._run(
-            "INSERT INTO sessions (sid, user_id, forget_at, tokens_until, body, data) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (sid) DO UPDATE SET forget_at = excluded.forget_at, tokens_until = excluded.tokens_until, "
+            "INSERT INTO sessions (sid, user_id, ends_at, tokens_until, body, data) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (sid) DO UPDATE SET ends_at = excluded.ends_at, tokens_until = excluded.tokens_until, "
             "body = excluded.body, data = excluded.data",
             *(record.sid, record.user_id, *ends, compact(dict(record.data))),
         )
 
     def bury(self, tombstone: Tombstone) -> None:
-        self._run("DELETE FROM sessions WHERE sid = ?", tombstone.sid)
+        self.drop(tombstone.sid)
         self._run("INSERT OR REPLACE INTO ended VALUES (?, ?, ?, ?, ?)", *tombstone)
+
+    def drop(self, sid: str) -> None:
+        self._run("DELETE FROM sessions WHERE sid = ?", sid)
+
+    def overdue(self, limit: int) -> list[Record]:
+        rows = self._run(f"{_SESSION} WHERE ends_at <= ? ORDER BY ends_at LIMIT ?", self.now, limit).fetchall()
+        return [record for row in rows if (record := self._record(*row)) is not None]
+
+    def tidy(self, limit: int) -> int:
+        gone = 0
+        for statement in _TIDY:
+            gone += self._run(statement, self.now, limit - gone).rowcount
+        return gone
 
     def era(self) -> int:
         (era,) = self._run("SELECT coalesce(max(era) + 1, 0) FROM eras").fetchone()
@@ -182,7 +200,3 @@ class SQLiteRows:
             *(kind, key, self.now, limit),
         )
         return [Revocation(*row) for row in rows]
-
-    def sweep(self) -> None:
-        for statement in _SWEEP:
-            self._run(statement, self.now, _SWEPT_AT_ONCE)

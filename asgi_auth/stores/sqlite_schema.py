@@ -1,4 +1,4 @@
-"""The SQLite store's file: where it may lie, how it is made and opened, and its tables.
+"""The SQLite store's file: where it may lie, how it is made and opened. Its tables are made by `sqlite_migrations`.
 
 Whatever cannot be a store is a `ConfigurationError` that says what to do.
 """
@@ -13,38 +13,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from asgi_auth.errors import ConfigurationError
+from asgi_auth.stores.sqlite_migrations import MIGRATIONS, VERSION
 
 APPLICATION_ID = 0x61736761
 """In the file's header: this database is ours, whatever its name says."""
-
-VERSION = 1
-"""Of the tables, in `PRAGMA user_version`. Each migration takes a database from its index to the next version."""
-
-_MIGRATIONS = (
-    (
-        """CREATE TABLE sessions (
-            sid TEXT NOT NULL PRIMARY KEY, user_id TEXT, forget_at REAL NOT NULL, tokens_until REAL NOT NULL,
-            body TEXT NOT NULL, data TEXT NOT NULL)""",
-        "CREATE INDEX sessions_by_user ON sessions (user_id) WHERE user_id IS NOT NULL",
-        "CREATE INDEX sessions_by_end ON sessions (forget_at)",
-        """CREATE TABLE ended (
-            sid TEXT NOT NULL PRIMARY KEY, user_id TEXT, reason TEXT NOT NULL, tokens_until REAL NOT NULL,
-            until REAL NOT NULL) WITHOUT ROWID""",
-        "CREATE INDEX ended_by_end ON ended (until)",
-        """CREATE TABLE users (
-            id TEXT NOT NULL PRIMARY KEY, name_key TEXT UNIQUE, deleted INTEGER NOT NULL, revision INTEGER NOT NULL,
-            tokens_until REAL NOT NULL DEFAULT 0, killed_until REAL NOT NULL DEFAULT 0, body TEXT NOT NULL)""",
-        "CREATE INDEX users_by_killed ON users (killed_until)",
-        "CREATE TABLE eras (era INTEGER NOT NULL PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL)",
-        """CREATE TABLE counters (
-            key TEXT NOT NULL PRIMARY KEY, hits INTEGER NOT NULL, last_at REAL NOT NULL, until REAL NOT NULL
-            ) WITHOUT ROWID""",
-        "CREATE INDEX counters_by_end ON counters (until)",
-        "CREATE TABLE settled (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-        """CREATE TABLE events (
-            id INTEGER PRIMARY KEY AUTOINCREMENT, nonce TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL)""",
-    ),
-)
 
 _NETWORK = {
     *("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ceph", "coda", "lustre", "gpfs", "gfs2"),
@@ -164,9 +136,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         ConfigurationError: it is another application's database, or of a newer version.
     """
     version = _version(connection, path)
-    for statements in _MIGRATIONS[version:]:
-        for statement in statements:
-            connection.execute(statement)
+    for migration in MIGRATIONS[version:]:
+        migration(connection)
     if version < VERSION:
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={VERSION}")

@@ -19,6 +19,9 @@ TOMBSTONE_LIFETIME = 3600.0
 FEED_LENGTH = 16384
 """About as many events are kept, by count and never by time."""
 
+SWEPT = 100
+"""At most as many rows are collected in one step, so that it never holds a writer up."""
+
 LISTED = 1000
 """At most as many sessions of one user are listed, so that a user with very many cannot hold the store up."""
 
@@ -95,8 +98,15 @@ class NewSession:
     pending: bool = False
 
 
+class Swept(NamedTuple):
+    """What one step has collected: the sessions whose end is told by it. `full`: there may be more at once."""
+
+    ended: tuple[Ended, ...]
+    full: bool
+
+
 class Created(NamedTuple):
-    """The new session, and those that ended for it (replaced, evicted)."""
+    """The new session, and those whose end is told by it: replaced, evicted, or over before and not collected yet."""
 
     loaded: Loaded
     ended: tuple[Ended, ...]

@@ -15,6 +15,7 @@ from typing import Literal
 from asgi_auth.model import Reason, Record, UserRow
 from asgi_auth.stores import (
     LISTED,
+    SWEPT,
     TOMBSTONE_LIFETIME,
     Created,
     Cursor,
@@ -30,6 +31,7 @@ from asgi_auth.stores import (
     NewSession,
     Presented,
     Revocation,
+    Swept,
     rules,
 )
 from asgi_auth.stores.rows import Rows
@@ -107,7 +109,6 @@ def create(
     limit: int = 0,
     evict: bool = True,
 ) -> Created | Literal["changed", "limit"]:
-    rows.sweep()
     present = load(rows, new.sid)
     if isinstance(present, Loaded) and rules.same_login(present.record, new):
         return Created(present, ())
@@ -131,10 +132,10 @@ def create(
         others.sort(key=lambda record: (record.seen_at, record.created_at, record.sid))
         ends |= {record.sid: (record, "evicted") for record in others[:too_many]}
 
-    for presented in (replaces, data_from):
-        if presented is not None:
-            supersede(rows, presented.sid)
-    ended = tuple(_end(rows, record, reason) for record, reason in ends.values())
+    shown = (presented for presented in (replaces, data_from) if presented is not None)
+    over = (supersede(rows, presented.sid) for presented in shown)
+    ended = [one for one in over if one is not None]
+    ended += (_end(rows, record, reason) for record, reason in ends.values())
     record = rules.new_record(
         new,
         revision=revision if user is not None else 0,
@@ -145,7 +146,7 @@ def create(
     rows.put_session(record)
     if user is not None:
         rows.tokens_live(user.id, record.tokens_until)
-    return Created(Loaded(record, user, rows.now), ended)
+    return Created(Loaded(record, user, rows.now), tuple(ended))
 
 
 def _shown(rows: Rows, presented: Presented | None) -> Record | None:
@@ -156,13 +157,20 @@ def _shown(rows: Rows, presented: Presented | None) -> Record | None:
     return record
 
 
-def supersede(rows: Rows, sid: str) -> None:
-    if _living(rows, sid) is not None:
-        return
+def supersede(rows: Rows, sid: str) -> Ended | None:
+    dead = load(rows, sid)
+    if isinstance(dead, Loaded):
+        return None
     found = rows.session(sid) or Tombstone(sid, None, "replaced", 0.0, 0.0)
-    if isinstance(found, Record):
-        found = rules.tombstone(found, "replaced", rows.now)
-    rows.bury(found._replace(reason="replaced", until=max(found.until, rows.now + TOMBSTONE_LIFETIME)))
+    if isinstance(found, Tombstone):
+        rows.bury(found._replace(reason="replaced", until=max(found.until, rows.now + TOMBSTONE_LIFETIME)))
+        return None
+    stone = rules.tombstone(found, "replaced", rows.now)
+    if found.user_id is None or found.pending:
+        rows.bury(stone)
+        return None
+    bury_and_tell(rows, stone)
+    return dead
 
 
 def write_data(
@@ -232,6 +240,19 @@ def end_all(rows: Rows, reason: Reason, *, lost: int | None = None) -> None:
         rows.emit("all", era=era)
 
 
+def sweep(rows: Rows, limit: int = SWEPT) -> Swept:
+    overdue, ended = rows.overdue(limit), []
+    for record in overdue:
+        if record.user_id is None or record.pending:
+            rows.drop(record.sid)
+            continue
+        reason = rules.death(record, rows.user(record.user_id), rows.turn(record.era), rows.now)
+        assert reason is not None
+        ended.append(_end(rows, record, reason))
+    tidied = rows.tidy(limit - len(overdue))
+    return Swept(tuple(ended), full=len(overdue) + tidied >= limit)
+
+
 def sessions(rows: Rows, user_id: str) -> list[Loaded]:
     user = rows.user(user_id)
     living = _living_of(rows, user) if user is not None else []
@@ -278,7 +299,6 @@ def confirm(rows: Rows, sid: str, generation: int) -> None:
 
 
 def hit(rows: Rows, limits: Sequence[Limit]) -> Hit:
-    rows.sweep()
     names = {limit.key for limit in limits} | {limit.unless for limit in limits if limit.unless}
     answer, changed = rules.throttle(limits, rows.counters(names), rows.now)
     rows.put_counters(changed)

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import Reason, UserRow
-from asgi_auth.stores import Created, Ended, Exchange, Exchanged, Loaded, NewSession, Presented, Store
+from asgi_auth.stores import SWEPT, Created, Ended, Exchange, Exchanged, Loaded, NewSession, Presented, Store, Swept
 from asgi_auth.view.copy import Copy
 
 
@@ -46,6 +46,9 @@ class _Applying:
                     self._copy.changed(shown.sid)
         if isinstance(created, Created):
             self._all_ended(created.ended)
+            for shown in (replaces, data_from):
+                if shown is not None:  # whatever it ended of before, its place is taken now
+                    self._copy.superseded(shown.sid)
         return created
 
     async def write_data(
@@ -88,11 +91,16 @@ class _Applying:
             self._copy.gone(sid)
         return ended
 
-    async def supersede(self, sid: str) -> None:
+    async def supersede(self, sid: str) -> Ended | None:
         try:
-            await self._store.supersede(sid)
+            return await self._store.supersede(sid)
         finally:
             self._copy.superseded(sid)
+
+    async def sweep(self, limit: int = SWEPT) -> Swept:
+        swept = await self._store.sweep(limit)
+        self._all_ended(swept.ended)
+        return swept
 
     async def end_user(self, user_id: str, reason: Reason, **options: Any) -> tuple[Ended, ...] | None:
         try:

@@ -156,6 +156,7 @@ VERBS: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "rotate": lambda store: store.rotate(presented("a"), digest("a2"), grace=10),
     "end": lambda store: store.end(sid("a"), "logout"),
     "end_user": lambda store: store.end_user("alice", "password", keep=keeping("a", "a2")),
+    "sweep": lambda store: store.sweep(),
     "end_all": lambda store: store.end_all("revoked"),
     "sessions": lambda store: store.sessions("alice"),
     "exchange": lambda store: exchange(store, "b", 1, "b", "b2", revision=1),

@@ -80,6 +80,14 @@ async def hits(store: Store, me: int) -> Any:
     return Counter(hit.wait == 0 for hit in done)[True]
 
 
+async def sweeps(store: Store, me: int) -> Any:
+    """Steps until the end of all 400 sessions has been told, by whomever."""
+    told: list[str] = []
+    while sum([entry.event.kind == "ended" for entry in await store.events()]) < 400:
+        told += [ended.sid for ended in (await store.sweep(7)).ended]
+    return told
+
+
 async def once(store: Store, me: int) -> Any:
     await store.open()
     return [await store.once("ring", f"of {me}"), await store.put_keys(None, f"ring of {me}")]
@@ -135,7 +143,7 @@ async def hammer(store: Store, me: int) -> Any:
 
 JOBS: dict[str, Job] = {
     job.__name__: job
-    for job in (exchanges, writes, logins, limited, refused, race, hits, once, names, saves, flood, hammer)
+    for job in (exchanges, writes, logins, limited, refused, race, hits, sweeps, once, names, saves, flood, hammer)
 }
 
 

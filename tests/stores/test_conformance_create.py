@@ -180,7 +180,7 @@ async def test_a_session_past_its_end_that_a_login_replaces_is_remembered_as_rep
     await login(store, cookie("old", data={"cart": "1"}))
     clock.advance(IDLE)
     created = await login(store, cookie("new"), replaces=presented("old"))
-    assert created.ended == ()
+    assert created.ended == (Ended(sid("old"), "alice", "idle"),)
     assert dict(created.loaded.record.data) == {}
     assert await end_of(store, "old") == "replaced"
 
@@ -281,8 +281,10 @@ async def test_another_users_sessions_do_not_count(store):
 
 async def test_a_forgotten_session_that_a_login_replaces_is_remembered_as_replaced(store, clock):
     await login(store, cookie("old"))
-    clock.advance(LIFETIME + TOMBSTONE_LIFETIME + 1)
-    await login(store, cookie("other"))
+    clock.advance(LIFETIME)
+    await store.sweep()
+    clock.advance(TOMBSTONE_LIFETIME + 1)
+    await store.sweep()
     assert await store.load(sid("old")) is None
     await login(store, cookie("new"), replaces=presented("old"))
     assert await end_of(store, "old") == "replaced"

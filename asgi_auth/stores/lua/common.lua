@@ -2,16 +2,18 @@
 --
 -- ARGV: 1 the prefix with its hash tag, 2 a test's clock or '', 3 the nonce of this call; the verb's own follow.
 -- A name is the prefix and
---   s:<sid>     hash     a session (its data as d:<key>), or its tombstone, which has `ended`
+--   s:<sid>     hash     a session (its data as d:<key>), or its tombstone, which has `ended`; names as in SHORT
 --   u:<user>    hash     a user's row, and what only the store needs to know
---   i:<user>    zset     the user's sessions, scored by their end, but no pending ones; it lists and counts, it never
---                        decides
+--   i:<user>    zset     the user's sessions, scored by the second after their end, but no pending ones; it lists and
+--                        counts, it never decides
+--   due         zset     users with sessions, scored by when to look at the first of them: never too late
 --   n:<name>    string   whose name that is
 --   users       zset     the ids of users, in their order
 --   era         hash     n, and why and when it rose last
 --   events      stream   the feed; the channel of the same name repeats it
 --   dead        zset     revocations in their order;  dead:until  the same, scored by when they are over
 --   h:<key>     hash     a throttle's counter;  keys, once:<name>  strings
+--   swept       string   the nonce and outcome of the last step of `sweep`
 -- so all of them lie in one slot of a cluster, which routes by KEYS[1]; the others are found on the way. KEYS[2] never
 -- exists: while a slot is moved key by key its node refuses the whole script instead of running half of it. In a cluster
 -- `n:` and `users` belong into a partition of their own, and a name is reserved before its user is written.
@@ -20,6 +22,21 @@
 -- decoded from JSON here, so nothing is lost to it.
 local P, NOW, NONCE = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local TOMBSTONE, FEED = 3600, 16384
+local UNTOLD = 24 * 3600
+
+-- The fields of a session have names of one letter in the store (`codec.py` has the same), so that it is small enough for
+-- the server to keep it in one piece: no value has more than 64 bytes, a user agent is cut into g, g1, g2, …
+local SHORT = {
+  user = 'u', backend = 'b', address = 'a', user_agent = 'g', amr = 'm', remember = 'k', digest = 'h',
+  previous_digest = 'p', created_at = 'c', seen_at = 's', authenticated_at = 'l', idle = 'i', idle_expires_at = 'j',
+  expires_at = 'e', previous_until = 'q', tokens_until = 't', revision = 'r', era = 'n', data_version = 'v',
+  client_id = 'C', granted = 'G', generation = 'N', token_digest = 'H', previous_token_digest = 'P', nonce = 'O',
+  asked = 'A', made_at = 'M', confirmed_at = 'F', acr = 'x', pending = 'w', secret_at = 'y',
+}
+local LONG = {}
+for long, short in pairs(SHORT) do
+  LONG[short] = long
+end
 
 if not NOW then
   local time = redis.call('TIME')
@@ -45,6 +62,24 @@ local function hash(key)
   return fields
 end
 
+-- The same of a session, by its long names.
+local function session(sid)
+  local fields = hash(P .. 's:' .. sid)
+  local named = fields and {}
+  for name, value in pairs(fields or {}) do
+    named[LONG[name] or name] = value
+  end
+  return named
+end
+
+local function write(sid, ...)
+  local flat = { ... }
+  for i = 1, #flat, 2 do
+    flat[i] = SHORT[flat[i]] or flat[i]
+  end
+  redis.call('HSET', P .. 's:' .. sid, unpack(flat))
+end
+
 -- One by one: `unpack` of thousands of data keys would not fit on Lua's stack.
 local function put(key, list, from)
   for i = from, #list, 2 do
@@ -52,9 +87,10 @@ local function put(key, list, from)
   end
 end
 
--- A TTL tidies up and never decides: an hour after the end, by the distance, whatever clock is used.
-local function lives_until(key, at)
-  local ms = math.ceil((at - NOW + TOMBSTONE) * 1000)
+-- A TTL tidies up and never decides: an hour after the end, by the distance, whatever clock is used; a day, if somebody
+-- is to be told of the end and nobody has swept.
+local function lives_until(key, at, told)
+  local ms = math.ceil((at - NOW + (told and UNTOLD or TOMBSTONE)) * 1000)
   if redis.call('PTTL', key) < ms then
     redis.call('PEXPIRE', key, ms)
   end
@@ -75,7 +111,7 @@ end
 
 -- A session and why it is dead (nil: it lives; what came first counts). Nothing, if it was never heard of or is forgotten.
 local function find(sid, by)
-  local r = hash(P .. 's:' .. sid)
+  local r = session(sid)
   if not r then
     return nil
   elseif r.ended then
@@ -106,9 +142,6 @@ local function find(sid, by)
       at, why = tonumber(u.ended_at), u.ended_reason
     end
   end
-  if why and NOW >= at + TOMBSTONE then
-    return nil
-  end
   return r, why
 end
 
@@ -124,30 +157,21 @@ local function emit(kind, ...)
   redis.pcall('SPUBLISH', P .. 'events', cjson.encode({ id, NONCE, kind, ... }))
 end
 
--- Revocations must not vanish before their time, so they have no TTL: a few that are over go with each new one.
-local function sweep()
-  local over = redis.call('ZRANGE', P .. 'dead:until', '-inf', text(NOW), 'BYSCORE', 'LIMIT', 0, 16)
-  if #over > 0 then
-    redis.call('ZREM', P .. 'dead', unpack(over))
-    redis.call('ZREM', P .. 'dead:until', unpack(over))
-  end
-end
-
+-- Revocations must not vanish before their time, so they have no TTL: `sweep` takes them away.
 local function revoke(member, till)
   if till > NOW then
     redis.call('ZADD', P .. 'dead', 0, member)
     redis.call('ZADD', P .. 'dead:until', 'GT', text(till), member)
   end
-  sweep()
 end
 
 -- A session becomes a tombstone, whatever it was. `quiet`: its user's event and revocation stand for it.
 local function bury(sid, r, reason, quiet)
   local key = P .. 's:' .. sid
   redis.call('DEL', key)
-  redis.call('HSET', key, 'ended', reason, 'forget_at', text(NOW + TOMBSTONE), 'by', NONCE)
+  write(sid, 'ended', reason, 'forget_at', text(NOW + TOMBSTONE), 'by', NONCE)
   if r.user then
-    redis.call('HSET', key, 'user', r.user)
+    write(sid, 'user', r.user)
     redis.call('ZREM', P .. 'i:' .. r.user, sid)
   end
   redis.call('EXPIRE', key, TOMBSTONE)
@@ -160,37 +184,43 @@ local function bury(sid, r, reason, quiet)
   return { sid, r.user or '', reason }
 end
 
--- For scripts that write: the session if it lives, else nil and what is left of it. A record that cannot be read ends
--- here, and nothing else does.
+-- For scripts that write: the session if it lives, else nil, what is left of it, and why it is dead. A record that cannot
+-- be read ends here, and nothing else does.
 local function alive(sid, by)
   local r, why = find(sid, by)
   if why == 'broken' and not r.ended then
     bury(sid, r, 'broken')
+    r.ended = 'broken'
   end
   if why then
-    return nil, r
+    return nil, r, why
   end
   return r
 end
 
--- A dead session (`gone`: what is left of it, if anything) whose cookie nobody should clear any more.
-local function superseded(sid, gone)
+-- A dead session (`gone`: what is left of it, if anything; `why`) whose cookie nobody should clear any more. The session,
+-- if it was a user's and nobody has told its end.
+local function superseded(sid, gone, why)
   if gone.ended then
-    redis.call('HSET', P .. 's:' .. sid, 'ended', 'replaced')
-  else
-    bury(sid, gone, 'replaced', true)
+    write(sid, 'ended', 'replaced')
+    return nil
   end
+  local told = gone.user and not gone.pending
+  bury(sid, gone, 'replaced', not told)
+  return told and { sid, gone.user, why } or nil
 end
 
--- A living session's new idle end: in the record, in the index, in the TTLs.
+-- A living session's new idle end: in the record, in the indexes, in the TTLs.
 local function move(sid, r, idle_end)
   local ends = math.min(idle_end, tonumber(r.expires_at))
-  local key = P .. 's:' .. sid
-  redis.call('HSET', key, 'idle_expires_at', text(ends))
-  lives_until(key, ends)
-  if r.user and not r.pending then
-    redis.call('ZADD', P .. 'i:' .. r.user, text(ends), sid)
-    lives_until(P .. 'i:' .. r.user, ends)
+  write(sid, 'idle_expires_at', text(ends))
+  local told = r.user and not r.pending
+  lives_until(P .. 's:' .. sid, ends, told)
+  if told then
+    local second = math.ceil(ends)
+    redis.call('ZADD', P .. 'i:' .. r.user, second, sid)
+    redis.call('ZADD', P .. 'due', 'LT', second, r.user)
+    lives_until(P .. 'i:' .. r.user, ends, told)
   end
 end
 
@@ -211,12 +241,13 @@ end
 -- An access token was made: until when it must be remembered if its session or user dies. Never earlier than before.
 local function token_made(sid, r, lifetime)
   local till = math.min(NOW + lifetime, tonumber(r.expires_at))
-  for _, key in ipairs({ P .. 's:' .. sid, r.user and P .. 'u:' .. r.user }) do
-    if till > (tonumber(redis.call('HGET', key, 'tokens_until')) or 0) then
-      redis.call('HSET', key, 'tokens_until', text(till))
-    end
+  if till > (tonumber(r.tokens_until) or 0) then
+    write(sid, 'tokens_until', text(till))
   end
-  sweep()
+  local key = r.user and P .. 'u:' .. r.user
+  if key and till > (tonumber(redis.call('HGET', key, 'tokens_until')) or 0) then
+    redis.call('HSET', key, 'tokens_until', text(till))
+  end
 end
 
 -- Ends a user's sessions but `keep`. `ended_below` decides, for those missing from the index too; the walk makes the
@@ -232,10 +263,9 @@ local function end_sessions(id, revision, reason, keep, digest)
     local r = alive(keep)
     if r and r.user == id then
       kept = keep
-      redis.call('HSET', P .. 's:' .. keep, 'revision', text(revision))
+      write(keep, 'revision', text(revision))
       if digest ~= '' then
-        redis.call('HSET', P .. 's:' .. keep, 'digest', digest, 'previous_digest', '', 'previous_until', 0,
-        'secret_at', text(NOW))
+        write(keep, 'digest', digest, 'previous_digest', '', 'previous_until', 0, 'secret_at', text(NOW))
       end
     end
   end

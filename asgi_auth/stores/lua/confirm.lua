@@ -3,5 +3,5 @@
 -- would accept no new access token.
 local r = alive(ARGV[4])
 if r and r.generation == ARGV[5] then
-  redis.call('HSETNX', P .. 's:' .. ARGV[4], 'confirmed_at', text(NOW))
+  redis.call('HSETNX', P .. 's:' .. ARGV[4], SHORT.confirmed_at, text(NOW))
 end

@@ -4,7 +4,7 @@
 local sid, limit, evict, methods = ARGV[4], tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[11])
 local new = {}
 for i = 12 + methods, #ARGV, 2 do
-  new[ARGV[i]] = ARGV[i + 1]
+  new[LONG[ARGV[i]] or ARGV[i]] = ARGV[i + 1]
 end
 local id, key = new.user, P .. 's:' .. sid
 
@@ -27,15 +27,15 @@ local function shown(other, secret)
   if other == '' then
     return nil
   end
-  local r, gone = alive(other)
+  local r, gone, why = alive(other)
   if not r then
-    return nil, gone or {}
+    return nil, gone or {}, why
   end
   local good = r.digest == secret or (r.previous_digest == secret and NOW < (tonumber(r.previous_until) or 0))
   return secret ~= '' and good and r or nil
 end
-local old, dead_old = shown(ARGV[7], ARGV[8])
-local visit, dead_visit = shown(ARGV[9], ARGV[10])
+local old, dead_old, why_old = shown(ARGV[7], ARGV[8])
+local visit, dead_visit, why_visit = shown(ARGV[9], ARGV[10])
 if visit and (visit.user or ARGV[9] == ARGV[7]) then
   visit = nil
 end
@@ -65,7 +65,7 @@ end
 -- The place of what was shown is taken: a living session ends and may leave its data; a dead one says from now on why
 -- its holder should not clear the new cookie.
 local ended = {}
-local function replace(other, r, gone, keeps_data)
+local function replace(other, r, gone, why, keeps_data)
   if r then
     for field, value in pairs(r) do
       if keeps_data and string.sub(field, 1, 2) == 'd:' then
@@ -74,11 +74,11 @@ local function replace(other, r, gone, keeps_data)
     end
     ended[#ended + 1] = bury(other, r, 'replaced')
   elseif gone then
-    superseded(other, gone)
+    ended[#ended + 1] = superseded(other, gone, why)
   end
 end
-replace(ARGV[7], old, dead_old, old and (not old.user or old.user == id))
-replace(ARGV[9], visit, dead_visit, true)
+replace(ARGV[7], old, dead_old, why_old, old and (not old.user or old.user == id))
+replace(ARGV[9], visit, dead_visit, why_visit, true)
 for i = 1, limit > 0 and #rivals - limit + 1 or 0 do
   ended[#ended + 1] = bury(rivals[i][1], rivals[i][2], 'evicted')
 end
@@ -88,13 +88,12 @@ for i = 1, methods do
   amr[i] = ARGV[11 + i] .. ':' .. now
 end
 put(key, ARGV, 12 + methods)
-redis.call('HSET', key, 'created_at', now, 'seen_at', now, 'authenticated_at', now, 'tokens_until', 0,
-  'expires_at', text(NOW + new.expires_at), 'amr', '{' .. table.concat(amr, ',') .. '}',
-  'era', redis.call('HGET', P .. 'era', 'n') or 0)
+write(sid, 'created_at', now, 'seen_at', now, 'authenticated_at', now, 'tokens_until', 0, 'expires_at', text(NOW + new.expires_at),
+  'amr', '{' .. table.concat(amr, ',') .. '}', 'era', redis.call('HGET', P .. 'era', 'n') or 0)
 if new.generation then
-  redis.call('HSET', key, 'made_at', now)
+  write(sid, 'made_at', now)
 end
-local made = hash(key)
+local made = session(sid)
 move(sid, made, NOW + tonumber(made.idle))
 if new.generation then
   token_made(sid, made, tonumber(new.tokens_until))

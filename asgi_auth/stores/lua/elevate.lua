@@ -1,7 +1,7 @@
 #!lua
 -- ARGV: sid, the digest that must be current, the new one, acr or '', token lifetime, the methods as JSON texts.
 local sid, old, new, acr, token_lifetime = ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
-local key, r = P .. 's:' .. sid, alive(sid)
+local r = alive(sid)
 local generation = r and tonumber(r.generation)
 local current = r and (generation and r.token_digest or r.digest)
 if not r or not r.user or current == '' then
@@ -24,17 +24,17 @@ for i = 9, #ARGV do
   end
   amr = amr .. (amr == '' and '' or ',') .. name .. text(NOW)
 end
-redis.call('HSET', key, 'amr', '{' .. amr .. '}', 'authenticated_at', text(NOW), 'secret_at', text(NOW))
+write(sid, 'amr', '{' .. amr .. '}', 'authenticated_at', text(NOW), 'secret_at', text(NOW))
 if acr ~= '' then
-  redis.call('HSET', key, 'acr', acr)
+  write(sid, 'acr', acr)
 end
 if generation then
-  redis.call('HDEL', key, 'confirmed_at')
-  redis.call('HSET', key, 'generation', generation + 1, 'token_digest', new, 'previous_token_digest', old, 'nonce', '',
+  redis.call('HDEL', P .. 's:' .. sid, SHORT.confirmed_at)
+  write(sid, 'generation', generation + 1, 'token_digest', new, 'previous_token_digest', old, 'nonce', '',
     'asked', '', 'made_at', text(NOW))
   token_made(sid, r, token_lifetime)
 else
-  redis.call('HSET', key, 'digest', new, 'previous_digest', '', 'previous_until', 0)
+  write(sid, 'digest', new, 'previous_digest', '', 'previous_until', 0)
 end
-emit('changed', 'sid', sid, 'data_version', r.data_version)
+emit('changed', 'sid', sid, 'data_version', r.data_version or 0)
 return loaded(sid, r)

@@ -3,7 +3,6 @@
 local sid, generation, digest, client, scope, revision = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local nonce, next_digest, idle = ARGV[10], ARGV[11], tonumber(ARGV[12])
 local token_lifetime, grace, redelivery = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local key = P .. 's:' .. sid
 
 local r = alive(sid)
 local current = r and tonumber(r.generation)
@@ -21,8 +20,8 @@ local function done(outcome, made_by)
 end
 
 if generation == current and digest ~= '' and digest == r.token_digest then
-  redis.call('HDEL', key, 'confirmed_at')
-  redis.call('HSET', key, 'generation', current + 1, 'token_digest', next_digest, 'previous_token_digest', digest,
+  redis.call('HDEL', P .. 's:' .. sid, SHORT.confirmed_at)
+  write(sid, 'generation', current + 1, 'token_digest', next_digest, 'previous_token_digest', digest,
     'nonce', nonce, 'asked', scope, 'made_at', text(NOW), 'seen_at', text(NOW))
   move(sid, r, NOW + idle)
   return done('made', nonce)

@@ -9,7 +9,7 @@ elseif r.digest == new then -- this very call, asked again: nobody else knows th
 elseif r.digest ~= old then
   return 0
 end
-redis.call('HSET', P .. 's:' .. sid, 'digest', new, 'previous_digest', grace > 0 and old or '',
+write(sid, 'digest', new, 'previous_digest', grace > 0 and old or '',
   'previous_until', grace > 0 and text(NOW + grace) or 0, 'secret_at', text(NOW))
-emit('changed', 'sid', sid, 'data_version', r.data_version)
+emit('changed', 'sid', sid, 'data_version', r.data_version or 0)
 return 1

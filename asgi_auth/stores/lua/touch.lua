@@ -4,7 +4,7 @@
 for i = 4, #ARGV, 2 do
   local r, at = alive(ARGV[i]), NOW - tonumber(ARGV[i + 1])
   if r and at >= (tonumber(r.seen_at) or 0) then
-    redis.call('HSET', P .. 's:' .. ARGV[i], 'seen_at', text(at))
+    write(ARGV[i], 'seen_at', text(at))
     move(ARGV[i], r, at + tonumber(r.idle))
   end
 end

@@ -32,6 +32,6 @@ for i = 7, puts_from - 1 do
   redis.call('HDEL', key, ARGV[i])
 end
 put(key, ARGV, puts_from)
-local version = redis.call('HINCRBY', key, 'data_version', 1)
+local version = redis.call('HINCRBY', key, SHORT.data_version, 1)
 emit('changed', 'sid', sid, 'data_version', version)
 return version
