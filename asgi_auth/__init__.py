@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asgi_auth.auth import Auth
-    from asgi_auth.errors import AuthError, ConfigurationError, CredentialError, NoSessionData, StoreUnavailable
+    from asgi_auth.errors import (
+        AuthError,
+        ConfigurationError,
+        CredentialError,
+        LoginRefused,
+        NoSessionData,
+        StoreUnavailable,
+    )
     from asgi_auth.guards import require
+    from asgi_auth.hooks import Login, SessionEnd
     from asgi_auth.middleware import AuthMiddleware
     from asgi_auth.model import Session, User
     from asgi_auth.settings import Settings
@@ -23,8 +31,11 @@ _HOMES = {
     "AuthMiddleware": "middleware",
     "ConfigurationError": "errors",
     "CredentialError": "errors",
+    "Login": "hooks",
+    "LoginRefused": "errors",
     "NoSessionData": "errors",
     "Session": "model",
+    "SessionEnd": "hooks",
     "Settings": "settings",
     "StoreUnavailable": "errors",
     "TokenPair": "tokens.grants",
@@ -38,8 +49,11 @@ __all__ = [
     "AuthMiddleware",
     "ConfigurationError",
     "CredentialError",
+    "Login",
+    "LoginRefused",
     "NoSessionData",
     "Session",
+    "SessionEnd",
     "Settings",
     "StoreUnavailable",
     "TokenPair",

@@ -6,22 +6,27 @@ The middleware and the endpoints are made of these verbs too; there is no other 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from asgi_auth import audit
 from asgi_auth.context import Context
 from asgi_auth.directory import StoreDirectory
+from asgi_auth.durations import format_duration, parse_duration
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.logins import Logins
-from asgi_auth.model import Session, User, scope_tokens
+from asgi_auth.model import Session, User, methods, scope_tokens
 from asgi_auth.parts import Parts
+from asgi_auth.renewals import Renewals
 from asgi_auth.runtime import Runtime
 from asgi_auth.stores import Keep
 from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
 
 log = logging.getLogger("asgi_auth")
+
+Hook = TypeVar("Hook", bound=Callable[..., Awaitable[Any]])
 
 
 class Auth(Runtime):
@@ -58,9 +63,40 @@ class Auth(Runtime):
     ) -> None:
         await self.aclose()
 
+    def on(self, event: Literal["login", "session_ended"]) -> Callable[[Hook], Hook]:
+        """Have an async function called at an event; a decorator.
+
+        - `login`: with a `Login`, before a session is made, in either mode, pending logins too. It may raise
+          `LoginRefused`, or give back the `User` with other scopes or claims (which counts as `update_user`).
+          If it fails otherwise nobody is let in.
+        - `session_ended`: with a `SessionEnd`, after a login has ended, whatever ended it, expiry included; once, in
+          one of the processes that are alive. A process that dies meanwhile may leave one untold, and after
+          `revoke_all` each is told when its time would have been over.
+
+        Raises:
+            ValueError: there is no such event.
+        """
+        functions = self.hooks.of(event)
+
+        def add(function: Hook) -> Hook:
+            functions.append(function)
+            return function
+
+        return add
+
     # ------------------------------------------------------------------ sessions
 
-    async def login(self, request: Any, user: User, *, amr: Collection[str] = (), remember: bool = False) -> Session:
+    async def login(
+        self,
+        request: Any,
+        user: User,
+        *,
+        amr: str | Collection[str] = (),
+        acr: str = "",
+        remember: bool = False,
+        lifetime: float | str | timedelta | None = None,
+        pending: bool = False,
+    ) -> Session:
         """Log somebody in by cookie whom the application has authenticated. Always a new session and a new secret.
 
         A session that the browser brought ends in the same operation; its data passes on to the same user.
@@ -69,21 +105,57 @@ class Auth(Runtime):
             request: anything with `.scope`, or the ASGI scope. Before the answer begins; on a WebSocket before accept.
             user: unlike the stored row, it counts as `update_user`.
             amr: how the user was authenticated (RFC 8176).
+            acr: the class that the login reaches (RFC 9470), for `require(acr=)`.
             remember: keep the cookie over a restart of the browser.
+            lifetime: of this session, shorter than `SESSION_LIFETIME`; in seconds, or as `8h`.
+            pending: the user is known and has yet to prove more: for ten minutes `require(pending=True)` and `/logout`
+                are all that it opens, until `elevate` or another `login` completes it. It counts for no limit.
 
         Raises:
+            ValueError: `amr` or `lifetime` is none.
             CookieNotKept: the browser would drop the cookie.
+            CredentialError: a function of `on("login")` refused it.
             SessionLimit: the user has too many sessions.
             InvalidCredentials: the user is disabled.
             StoreUnavailable: nothing is known to have changed; repeat.
         """
         context = self._context(request)
+        seconds, used = self._lifetime(lifetime), methods(amr)
+        if pending and seconds is not None:
+            raise ValueError("a pending login has a lifetime of its own: give one where the login is completed")
         with context.answering():
             parts = await self.opened()
             logins = Logins(parts)
             logins.keepable(context)
             row = await parts.users.reconcile(user)
-            return await logins.by_cookie(context, row, amr=tuple(amr), remember=remember)
+            return await logins.by_cookie(
+                context, row, amr=used, acr=acr, remember=remember, lifetime=seconds, pending=pending
+            )
+
+    async def elevate(self, request: Any, *, amr: str | Collection[str], acr: str = "") -> Session | TokenPair:
+        """The user of this request has proved more (a step-up, RFC 9470): the methods count from now, and the secret
+        is a new one. The old one is dead at once; expiries stay.
+
+        A pending login is complete by it: another session takes its place, with its data.
+
+        Args:
+            amr: the methods that were used just now (RFC 8176).
+            acr: the class that the login has reached; empty: as before.
+
+        Returns:
+            The session; in JWT mode a new pair, for the client.
+
+        Raises:
+            ValueError: `amr` is none.
+            LoginRequired: nobody is logged in here, or no longer.
+            StoreUnavailable: nothing is known to have changed; log in again.
+        """
+        context, used = self._context(request), methods(amr)
+        with context.answering():
+            parts = await self.opened()
+            if context.pending is not None:
+                return await Logins(parts).complete(context, amr=used, acr=acr)
+            return await Renewals(parts).elevate(context, amr=used, acr=acr)
 
     async def logout(self, request: Any) -> None:
         """End the session of this request, in either mode, and clear its cookies. For nobody too.
@@ -106,7 +178,7 @@ class Auth(Runtime):
         """
         context = self._context(request)
         with context.answering():
-            await Logins(await self.opened()).rotate(context, grace=grace)
+            await Renewals(await self.opened()).rotate(context, grace=grace)
 
     async def sessions(self, user_id: str) -> list[Session]:
         """A user's living sessions in both modes, the latest first."""
@@ -126,7 +198,7 @@ class Auth(Runtime):
         parts = await self.opened()
         async with parts.view.settled(wait):
             ended = await parts.store.end(session_id, "revoked")
-        parts.audit.sessions_ended([ended] if ended else [])
+        await parts.endings.tell([ended] if ended else [])
         return ended is not None
 
     async def revoke_user(self, user_id: str, *, keep: str | None = None, wait: bool = False) -> int:
@@ -135,7 +207,7 @@ class Auth(Runtime):
         async with parts.view.settled(wait):
             ended = await parts.store.end_user(user_id, "revoked", keep=Keep(keep) if keep else None) or ()
         parts.audit.record(audit.ADMIN_ACTION, user_id, "revoke_user")
-        parts.audit.sessions_ended(ended)
+        await parts.endings.tell(ended)
         return len(ended)
 
     async def revoke_all(self, *, wait: bool = False) -> None:
@@ -153,7 +225,9 @@ class Auth(Runtime):
         *,
         client_id: str = DEFAULT_CLIENT,
         scopes: str | Collection[str] | None = None,
-        amr: Collection[str] = (),
+        amr: str | Collection[str] = (),
+        acr: str = "",
+        lifetime: float | str | timedelta | None = None,
     ) -> TokenPair:
         """A new session in JWT mode for a user whom the application has authenticated: access and refresh token.
 
@@ -161,16 +235,17 @@ class Auth(Runtime):
             user: unlike the stored row, it counts as `update_user`.
             client_id: who alone may use the refresh token.
             scopes: no more than these, now and later; None: all that the user has at any time.
-            amr: how the user was authenticated (RFC 8176).
+            amr, acr, lifetime: as in `login`.
 
         Raises:
             InvalidScope: the user has not all of `scopes`.
             SessionLimit, InvalidCredentials, StoreUnavailable: as `login`.
         """
+        seconds, used = self._lifetime(lifetime), methods(amr)
+        asked = None if scopes is None else scope_tokens(scopes)
         parts = await self.opened()
         row = await parts.users.reconcile(user)
-        asked = None if scopes is None else scope_tokens(scopes)
-        return await Logins(parts).by_token(row, client_id=client_id, asked=asked, amr=tuple(amr))
+        return await Logins(parts).by_token(row, client_id=client_id, asked=asked, amr=used, acr=acr, lifetime=seconds)
 
     async def refresh(
         self, refresh_token: str, *, client_id: str | None = None, scopes: str | Collection[str] | None = None
@@ -237,11 +312,10 @@ class Auth(Runtime):
             WeakPassword: with the reason.
         """
         parts, directory = await self._built_in()
-        logins = Logins(parts)
-        ending = await logins.ending(user_id)
+        ending = await Renewals(parts).ending(user_id)
         await directory.set_password(user_id, password)
         parts.audit.record(audit.PASSWORD_CHANGED, user_id)
-        parts.audit.sessions_ended(ending)
+        await parts.endings.tell(ending)
 
     async def update_user(
         self,
@@ -277,7 +351,7 @@ class Auth(Runtime):
         async with parts.view.settled(wait):
             ended = await parts.users.disable(user_id)
         parts.audit.record(audit.USER_DISABLED, None, user_id)
-        parts.audit.sessions_ended(ended)
+        await parts.endings.tell(ended)
 
     async def enable_user(self, user_id: str) -> None:
         """Let a disabled user log in again.
@@ -297,9 +371,22 @@ class Auth(Runtime):
         parts = await self.opened()
         ended = await parts.users.delete(user_id)
         parts.audit.record(audit.USER_DELETED, None, user_id)
-        parts.audit.sessions_ended(ended)
+        await parts.endings.tell(ended)
 
     # ------------------------------------------------------------------ inside
+
+    def _lifetime(self, lifetime: float | str | timedelta | None) -> float | None:
+        """Seconds.
+
+        Raises:
+            ValueError: it is no duration, or longer than any session lives.
+        """
+        if lifetime is None:
+            return None
+        seconds, longest = parse_duration(lifetime), self.settings.session_lifetime
+        if not 0 < seconds <= longest:
+            raise ValueError(f"a session's lifetime is at most SESSION_LIFETIME, which is {format_duration(longest)}")
+        return seconds
 
     def _context(self, request: Any) -> Context:
         context = Context.of(request)

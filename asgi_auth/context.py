@@ -16,7 +16,7 @@ from anyio import CancelScope
 from asgi_auth.errors import AuthError, ContentTooLarge, CredentialError, StoreUnavailable, Unavailable
 from asgi_auth.identity import NO_CREDENTIALS, Identity
 from asgi_auth.incoming import Incoming
-from asgi_auth.model import ANONYMOUS, AnonymousUser, User
+from asgi_auth.model import ANONYMOUS, AnonymousUser, PendingUser, User
 from asgi_auth.runtime import Runtime
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.sessions.data import SessionData
@@ -42,6 +42,8 @@ class Context(Incoming, SessionData):
     Attributes:
         auth: the `Auth` that answers for it.
         identity: who it is, or None.
+        pending: whose login it is that is not complete, or None.
+        needs: the scopes that guards have asked for.
         reason: `expired` or `ended`, if it came with a dead cookie of ours.
         presented: the session secret that it came with, verified as issued by us, dead or alive.
         visitor: the same of a visitor's data.
@@ -53,6 +55,8 @@ class Context(Incoming, SessionData):
     # Every request has one of these, and most change next to nothing of it. What is looked at in each of them is set in
     # each of them, where Python finds it faster.
     identity: Identity | None
+    nobody: AnonymousUser | PendingUser = ANONYMOUS
+    """Who it is while there is no identity."""
     is_plain: bool
     """Whether the application's answer needs nothing of us, as far as the data has nothing to say."""
     reason = ""
@@ -75,6 +79,8 @@ class Context(Incoming, SessionData):
     """How many logins of this name failed here before this one."""
     forbidden: str | None = None
     """Why this request may not write data, if it came in a way that rules it out."""
+    pending: Identity | None = None
+    needs: frozenset[str] = frozenset()
     forged = False
     """Whether it came with a session cookie that nobody issued."""
     outlived: str | None = None
@@ -126,7 +132,14 @@ class Context(Incoming, SessionData):
     @property
     def user(self) -> User | AnonymousUser:
         """Who it is, for `scope["user"]`."""
-        return ANONYMOUS if self.identity is None else self.identity.user
+        return self.nobody if self.identity is None else self.identity.user
+
+    def now(self) -> float:
+        """The time by the clock that the identity's times are of: the store's for a session, ours for a token."""
+        identity = self.identity
+        if identity is None or identity.backend == "jwt":
+            return self.auth.clock()
+        return identity.now + self.auth.parts.view.clock() - identity.at
 
     def fill_scope(self) -> None:
         """Put the answer where applications look for it, once they have got this scope."""
@@ -178,15 +191,21 @@ class Context(Incoming, SessionData):
 
     def become(self, identity: Identity, presented: Presented | None) -> None:
         """Somebody has been recognised, by this secret or by none."""
-        self.identity = identity
+        self._recognise(identity)
         self.presented = presented
         if identity.record is not None:
             self.stored = identity.record.data
 
+    def _recognise(self, identity: Identity) -> None:
+        """It is somebody, or somebody whose login is not complete, who is nobody to guards and to the application."""
+        is_pending = identity.record is not None and identity.record.pending
+        self.identity, self.pending = (None, identity) if is_pending else (identity, None)
+        self.nobody = PendingUser.of(identity.user) if is_pending else ANONYMOUS
+        self.reason = "pending" if is_pending else ""
+
     def log_in(self, identity: Identity, cookie: bytes, presented: Presented, *, keep_data: bool) -> None:
         """Somebody has just logged in by cookie: the answer carries it, the request goes on as theirs."""
-        self.identity = identity
-        self.reason = ""
+        self._recognise(identity)
         self.outlived = None
         self.forbidden = None  # whatever it came as, there is a session by cookie now
         self.presented = presented
@@ -200,15 +219,19 @@ class Context(Incoming, SessionData):
             self.rebase(identity.record.data, keep=keep_data)
         self.fill_scope()
 
-    def renew(self, cookie: bytes, presented: Presented) -> None:
-        """The same session under another secret."""
+    def renew(self, cookie: bytes, presented: Presented, identity: Identity | None = None) -> None:
+        """The same session under another secret, and perhaps worth more."""
+        if identity is not None:
+            self.identity = identity
+            self.fill_scope()
         self.presented = presented
         self._session_cookie = cookie
         self.is_plain = False
 
     def log_out(self, *, clear: bool) -> None:
         """Nobody from now on."""
-        self.identity = None
+        self.identity = self.pending = None
+        self.nobody = ANONYMOUS
         self.orphan = None
         self.outlived = None
         self.presented = None
@@ -270,7 +293,7 @@ class Context(Incoming, SessionData):
             return "the request is over: what is written now reaches nobody"
         if self.forbidden is not None:
             return self.forbidden
-        if self.identity is not None or self.visitor is not None:
+        if self.identity is not None or self.pending is not None or self.visitor is not None:
             return None
         if not self.origin.allowed:
             return f"a page of another origin writes no visitor's data. {self.origin.error().description}"
@@ -291,7 +314,7 @@ class Context(Incoming, SessionData):
         changes = self.changes()
         if not changes:
             return
-        owner = self.presented if self.identity is not None else self.visitor
+        owner = self.visitor if self.identity is None and self.pending is None else self.presented
         if owner is None:
             if changes.put and not self.started:
                 await self._welcome(changes.put)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from asgi_auth import audit
 from asgi_auth.context import Context
 from asgi_auth.errors import InvalidToken, StoreUnavailable
-from asgi_auth.guards import decide
+from asgi_auth.guards import Requirement, decide
 from asgi_auth.http import values
 from asgi_auth.http.credentials import authorization, cookies, has_preflight
 from asgi_auth.http.forwarded import readings
@@ -80,9 +80,10 @@ def guard(context: Context) -> None:
         if rule is None or rule.anybody:
             continue
         context.guard()
-        refusal = decide(context.identity, rule.scopes, reason=context.reason)
+        refusal = decide(context, Requirement(rule.scopes))
         if refusal is not None:
             raise refusal
+        context.needs |= rule.scopes
 
 
 async def shown(context: Context) -> CookiesShown:
@@ -163,7 +164,7 @@ async def _by_cookie(context: Context) -> None:
             context.credential = found.session[0]
         else:
             _dead(context, answer)
-    if len(found.visitor) == 1 and context.identity is None:
+    if len(found.visitor) == 1 and context.identity is None and context.pending is None:
         await _visitor(context, found.visitor[0], found.seen)
 
 
@@ -309,6 +310,30 @@ def is_passive(context: Context, path: str) -> bool:
             return True
     rules = context.auth.settings.passive_paths
     return rules is not None and rules.match(path) is not None
+
+
+def is_navigation(scope: Mapping[str, Any]) -> bool:
+    """Whether a browser asks for a page, by Fetch Metadata or, without that, by what it accepts."""
+    if scope["type"] != "http" or scope.get("method") != "GET":
+        return False
+    modes = values(scope["headers"], b"sec-fetch-mode")
+    if modes:
+        return modes == [b"navigate"]
+    return any(value.startswith(b"text/html") for value in values(scope["headers"], b"accept"))
+
+
+def is_secret_old(context: Context) -> bool:
+    """Whether this request should leave with a new secret (`SESSION_ROTATE`): a page's, so that the browser keeps what
+    it gets before it asks on; by the current secret, since the previous one has been replaced already."""
+    identity, presented, age = context.identity, context.presented, context.auth.settings.session_rotate
+    if age is None or identity is None or identity.record is None or presented is None:
+        return False
+    record = identity.record
+    return (
+        context.now() - record.secret_at >= age
+        and hmac.compare_digest(presented.digest, record.digest)
+        and is_navigation(context.scope)
+    )
 
 
 def place_of(scope: Mapping[str, Any]) -> tuple[object, ...] | None:

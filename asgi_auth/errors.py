@@ -48,6 +48,7 @@ class CredentialError(AuthError):
         description: one sentence, ASCII without `"` and `\\` (it stands in `WWW-Authenticate`).
         scope: the scopes that were missing, joined by spaces (RFC 6750 §3.1).
         max_age: how old a login may be, in seconds (RFC 9470 §3).
+        acr_values: the classes of which a login must have one, joined by spaces (RFC 9470 §3).
         retry_after: seconds after which a repetition can succeed.
         limit: how many attempts are let in, for the log.
         reason: for a dead cookie `expired` or `ended`.
@@ -64,6 +65,7 @@ class CredentialError(AuthError):
         *,
         scope: str | None = None,
         max_age: int | None = None,
+        acr_values: str | None = None,
         retry_after: int | None = None,
         limit: int | None = None,
         reason: str | None = None,
@@ -72,6 +74,7 @@ class CredentialError(AuthError):
         self.description = description or self.default
         self.scope = scope
         self.max_age = max_age
+        self.acr_values = acr_values
         self.retry_after = retry_after
         self.limit = limit
         self.reason = reason
@@ -152,8 +155,16 @@ class InvalidCredentials(CredentialError):
     default = "The user name or the password is wrong"
 
 
+class LoginRefused(CredentialError):
+    """The application does not let this user in (`Auth.on("login")`), though name and password are right."""
+
+    code = "access_denied"
+    status = 403
+    default = "This login is not allowed"
+
+
 class InsufficientUserAuthentication(CredentialError):
-    """The login is too old for this (RFC 9470 §3)."""
+    """The login is too old or too weak for this (RFC 9470 §3)."""
 
     code = "insufficient_user_authentication"
     status = 401

@@ -5,7 +5,7 @@ No I/O, no clock, no settings.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from starlette.authentication import AuthCredentials as StarletteCredentials
@@ -28,6 +28,7 @@ class AuthCredentials(StarletteCredentials):
         expires_at: a token's `exp`, or the earlier of a session's idle and absolute end; None for nobody.
         authenticated_at: when the user logged in; None for nobody.
         amr: authentication methods (RFC 8176).
+        acr: the class that they reach (RFC 9470), or None.
     """
 
     scopes: list[str]
@@ -36,6 +37,7 @@ class AuthCredentials(StarletteCredentials):
     expires_at: float | None
     authenticated_at: float | None
     amr: tuple[str, ...]
+    acr: str | None
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class AuthCredentials(StarletteCredentials):
         expires_at: float | None = None,
         authenticated_at: float | None = None,
         amr: tuple[str, ...] = (),
+        acr: str | None = None,
     ) -> None:
         self.__dict__.update(
             scopes=FrozenList(scopes),
@@ -54,6 +57,7 @@ class AuthCredentials(StarletteCredentials):
             expires_at=expires_at,
             authenticated_at=authenticated_at,
             amr=amr,
+            acr=acr,
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -67,8 +71,9 @@ NO_CREDENTIALS = AuthCredentials()
 class Identity:
     """The answer of a backend: somebody, by which session, until when.
 
-    `scopes` is what this credential may do, `credentials` what applications see of it all. `row` is the user as the
-    store has it, at the store's time `now`; `record` is the session with its data (cookie mode only).
+    `scopes` is what this credential may do, `credentials` what applications see of it all. `amr` says when each method
+    was used. `row` is the user as the store has it, at the store's time `now`, which was when the steady clock showed
+    `at`; `record` is the session with its data (cookie mode only).
     """
 
     user: User
@@ -77,9 +82,11 @@ class Identity:
     scopes: frozenset[str]
     expires_at: float
     authenticated_at: float
-    amr: tuple[str, ...]
+    amr: Mapping[str, float]
+    acr: str = ""
     row: UserRow | None = None
     now: float = 0.0
+    at: float = 0.0
     record: Record | None = None
     credentials: AuthCredentials = field(init=False, repr=False, compare=False)
 
@@ -90,7 +97,8 @@ class Identity:
             backend=self.backend,
             expires_at=self.expires_at,
             authenticated_at=self.authenticated_at,
-            amr=self.amr,
+            amr=tuple(self.amr),
+            acr=self.acr or None,
         )
         object.__setattr__(self, "credentials", credentials)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from itertools import count
 from typing import Literal, NamedTuple, TypeVar
 
@@ -88,9 +88,16 @@ class Live:
 
     Args:
         say_goodbye: tells the client; called once, after nothing of the application's waits on the connection any more.
+        needs: the scopes that guards of the application have asked for; without one of them the connection ends.
     """
 
-    def __init__(self, lives: Lives, identity: Identity, say_goodbye: Callable[[Ending], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        lives: Lives,
+        identity: Identity,
+        say_goodbye: Callable[[Ending], Awaitable[None]],
+        needs: Callable[[], Set[str]] = frozenset,
+    ) -> None:
         self.sid = identity.session_id
         self.user_id = identity.user.id
         self.revocation: Revocation = "strict" if identity.backend == "session" else lives.revocation
@@ -101,6 +108,8 @@ class Live:
         self.room = lives.room()
         self._lives = lives
         self._say_goodbye = say_goodbye
+        self._needs = needs
+        self._token_scopes = None if identity.backend == "session" else identity.scopes
         self._doubted = False
         self._waiting: set[CancelScope] = set()
         self._breathed_at = 0.0
@@ -168,11 +177,21 @@ class Live:
                     continue
                 if not isinstance(found, Loaded):
                     self.end(ending_of(found))
+                elif not self._may_go_on(found):
+                    self.end(Ending("ended"))
                 elif not self._doubted:
                     self._lives.lives_for(self, found.remaining)
                     return
         if patience.cancelled_caught:
             self.end(Ending("unavailable"))
+
+    def _may_go_on(self, found: Loaded) -> bool:
+        """Whether the user still has what the application's guards asked for; a token gains nothing by new rights."""
+        needs = self._needs()
+        if not needs or found.user is None:
+            return True
+        has = found.user.scopes
+        return needs <= (has if self._token_scopes is None else has & self._token_scopes)
 
     async def finish(self) -> None:
         """Wake what is blocked, and then say the last word."""

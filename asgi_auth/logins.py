@@ -1,9 +1,10 @@
-"""How sessions begin, in either mode, and how one gets another secret: passwords checked and counted, sessions made and
-old ones ended in one operation, the cookie or the tokens handed out."""
+"""How sessions begin, in either mode: passwords checked and counted, sessions made and old ones ended in one operation,
+the cookie or the tokens handed out."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from asgi_auth import audit
 from asgi_auth.backends.session import session_identity
@@ -16,22 +17,22 @@ from asgi_auth.errors import (
     InvalidGrant,
     InvalidScope,
     LoginRequired,
-    NotFound,
     SessionLimit,
     StoreUnavailable,
-    UnknownUser,
-    WeakPassword,
 )
-from asgi_auth.identity import Identity
+from asgi_auth.hooks import Login
 from asgi_auth.model import Client, Session, UserRow
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.settings import Settings
-from asgi_auth.stores import Created, Ended, Keep, Loaded, NewSession, Presented, new_sid
+from asgi_auth.stores import Created, Ended, Loaded, NewSession, Presented, new_sid
 from asgi_auth.tokens.grants import Reuse, TokenPair
 
 PASSWORD = ("pwd",)
 """`amr` of a password (RFC 8176)."""
+
+PENDING_LIFETIME = 600.0
+"""Seconds after which a login that was not completed ends."""
 
 _ATTEMPTS = 5
 
@@ -78,8 +79,23 @@ class Logins:
         if problem is not None:
             raise CookieNotKept(problem)
 
-    async def by_cookie(self, context: Context, row: UserRow, *, amr: tuple[str, ...], remember: bool) -> Session:
-        """A new session whose cookie the answer carries. It takes the place of the one that the browser brought."""
+    async def by_cookie(
+        self,
+        context: Context,
+        row: UserRow,
+        *,
+        amr: tuple[str, ...],
+        acr: str = "",
+        remember: bool = False,
+        lifetime: float | None = None,
+        pending: bool = False,
+    ) -> Session:
+        """A new session whose cookie the answer carries. It takes the place of the one that the browser brought.
+
+        Args:
+            lifetime: seconds, instead of the setting.
+            pending: the user has yet to prove more: it opens nothing, and soon ends.
+        """
         self.keepable(context)
         settings = self._parts.settings
         sid, secret = new_sid(self._parts.store.partition(row.id)), new_secret()
@@ -89,21 +105,41 @@ class Logins:
             user_id=row.id,
             backend="session",
             idle=settings.session_idle,
-            lifetime=settings.session_lifetime,
+            lifetime=PENDING_LIFETIME if pending else lifetime or settings.session_lifetime,
             digest=presented.digest,
             amr=amr,
+            acr=acr,
             client=_client(context),
             remember=remember,
+            pending=pending,
         )
-        before = context.identity
+        before = context.identity or context.pending
         row, created = await self._start(context, row, new, replaces=context.presented, data_from=context.visitor)
         loaded = created.loaded
-        max_age = int(loaded.record.expires_at - loaded.now) if remember else None
+        max_age = int(loaded.record.expires_at - loaded.now) if remember and not pending else None
         cookie = context.pair.session.set(self._parts.codec.encode(sid, secret), max_age, now=self._parts.clock())
         context.log_in(
-            session_identity(loaded, row), cookie, presented, keep_data=before is None or before.user.id == row.id
+            session_identity(loaded, row, at=self._parts.view.clock()),
+            cookie,
+            presented,
+            keep_data=before is None or before.user.id == row.id,
         )
         return loaded.record.public()
+
+    async def complete(self, context: Context, *, amr: tuple[str, ...], acr: str) -> Session:
+        """The login that was pending on this request is complete, and another session takes its place.
+
+        Raises:
+            LoginRequired: nothing is pending here, or no longer.
+        """
+        pending = context.pending
+        if pending is None or pending.record is None:
+            raise LoginRequired(reason=context.reason or None)
+        row = await self._parts.store.user(pending.user.id)
+        if row is None:
+            raise LoginRequired(reason="ended")
+        used = tuple(dict.fromkeys((*pending.amr, *amr)))
+        return await self.by_cookie(context, row, amr=used, acr=acr or pending.acr, remember=pending.record.remember)
 
     async def by_token(
         self,
@@ -112,6 +148,8 @@ class Logins:
         client_id: str,
         asked: frozenset[str] | None,
         amr: tuple[str, ...],
+        acr: str = "",
+        lifetime: float | None = None,
         context: Context | None = None,
     ) -> TokenPair:
         """A new session in JWT mode and its first pair.
@@ -123,6 +161,7 @@ class Logins:
         await self._parts.keys.signing_key()  # before there is a session that nobody could use
         client = Client() if context is None else _client(context)
         new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr)
+        new = replace(new, acr=acr, lifetime=lifetime or new.lifetime)
         row, created = await self._start(context, row, new)
         scopes = row.scopes if asked is None else asked & row.scopes
         try:
@@ -151,7 +190,7 @@ class Logins:
         except Reuse as reuse:
             owner = reuse.loaded.record.user_id
             record(audit.TOKEN_REUSED, owner, reuse.loaded.record.sid, request=facts(context), backend="jwt")
-            self._parts.audit.sessions_ended([Ended(reuse.loaded.record.sid, owner, "reuse")], facts(context))
+            await self._parts.endings.tell([Ended(reuse.loaded.record.sid, owner, "reuse")], facts(context))
             raise InvalidGrant from None
         except InvalidGrant:
             await self._refused(refresh_token, context)
@@ -183,11 +222,12 @@ class Logins:
         """End the session of this request, in either mode, and clear the cookies that came, unless others have taken
         their place. For nobody too."""
         context.must_be_early()
-        store, identity, presented = self._parts.store, context.identity, context.presented
+        store, presented = self._parts.store, context.presented
+        identity = context.identity or context.pending
         clear = context.forged
         if identity is not None:
             ended = await store.end(identity.session_id, "logout")
-            self._parts.audit.sessions_ended([ended] if ended else [], context.facts)
+            await self._parts.endings.tell([ended] if ended else [], context.facts)
             clear = clear or (identity.record is not None and await self.is_over(ended, identity.session_id))
         elif presented is not None:
             clear = await self._parts.session_backend.outlived(presented.sid)
@@ -200,67 +240,6 @@ class Logins:
     async def is_over(self, ended: Ended | None, sid: str) -> bool:
         """Whether a cookie of this session may be cleared: ended just now, or nothing took its place meanwhile."""
         return ended is not None or await self._parts.session_backend.outlived(sid)
-
-    async def rotate(self, context: Context, *, grace: float) -> None:
-        """Give the session of this request another secret; the old one is good for `grace` seconds more.
-
-        Raises:
-            LoginRequired: nobody is logged in by cookie here, or no longer.
-        """
-        identity, presented = context.identity, context.presented
-        if identity is None or identity.record is None or presented is None:
-            raise LoginRequired("Only a session that came by cookie can be rotated")
-        self.keepable(context)
-        secret = new_secret()
-        if not await self._parts.store.rotate(presented, digest(secret), grace=grace):
-            raise LoginRequired("The session ended, or was rotated, while this request was under way")
-        self._renewed(context, identity, secret)
-
-    async def change_password(self, context: Context, current: str, new: str) -> None:
-        """A new password for the user of this request. Ends the user's other sessions, and gives this one a new secret.
-
-        Raises:
-            NotFound: the user's password is kept elsewhere.
-            InvalidCredentials: `current` is wrong.
-            WeakPassword: with the reason.
-            TooManyRequests: as a login.
-            LoginRequired: nobody is calling, or no longer.
-        """
-        identity, directory = context.identity, self._parts.directory
-        if identity is None:
-            raise LoginRequired
-        row = await self._parts.store.user(identity.user.id)
-        if not isinstance(directory, StoreDirectory) or row is None or row.name is None:
-            raise NotFound("Passwords are kept elsewhere")
-        secret = new_secret() if identity.record is not None else ""
-        keep = Keep(identity.session_id, digest(secret) if secret else "")
-        ticket = await self._parts.throttle.enter(row.name, context.address)
-        try:
-            ending = await self.ending(row.id, kept=identity.session_id)
-            changed = await directory.change_password(row.id, current, new, keep=keep)
-        except (CredentialError, StoreUnavailable, WeakPassword):
-            await self._parts.throttle.withdraw(ticket)
-            raise
-        except UnknownUser:  # deleted meanwhile, and the session with the user
-            raise LoginRequired(reason="ended") from None
-        if not changed:
-            self._parts.audit.record(
-                audit.PASSWORD_CHANGE_REFUSED, row.id, request=context.facts, sid=identity.session_id
-            )
-            raise InvalidCredentials("The current password is wrong")
-        await self._parts.throttle.succeeded(ticket)
-        self._parts.audit.record(audit.PASSWORD_CHANGED, row.id, request=context.facts, sid=identity.session_id)
-        self._parts.audit.sessions_ended(ending, context.facts)
-        if secret:
-            loaded = await self._parts.store.load(identity.session_id)
-            # A login of the same browser may have taken the session's place while passwords were hashed.
-            if isinstance(loaded, Loaded) and loaded.record.digest == keep.digest:
-                self._renewed(context, identity, secret)
-
-    async def ending(self, user_id: str, *, kept: str | None = None) -> list[Ended]:
-        """The sessions that a new password is about to end, for the log. One that begins meanwhile ends untold."""
-        found = await self._parts.store.sessions(user_id)
-        return [Ended(one.record.sid, user_id, "password") for one in found if one.record.sid != kept]
 
     async def _start(
         self,
@@ -278,6 +257,9 @@ class Logins:
             SessionLimit: there are too many already.
         """
         settings = self._parts.settings
+        if row.disabled or row.deleted:
+            raise InvalidCredentials
+        row = await self._welcomed(context, row, new)
         for _ in range(_ATTEMPTS):
             if row.disabled or row.deleted:
                 raise InvalidCredentials
@@ -290,7 +272,7 @@ class Logins:
                 evict=settings.session_limit_policy == "evict",
             )
             if isinstance(created, Created):
-                self._parts.audit.sessions_ended(created.ended, facts(context))
+                await self._parts.endings.tell(created.ended, facts(context))
                 await self._began(context, row, new, created)
                 return row, created
             if created == "limit":
@@ -302,17 +284,37 @@ class Logins:
             row = fresh
         raise StoreUnavailable("the user kept changing while a session was made")
 
+    async def _welcomed(self, context: Context | None, row: UserRow, new: NewSession) -> UserRow:
+        """The user as the application's own functions want the user to be.
+
+        Raises:
+            CredentialError: one of them does not let the user in.
+        """
+        if not self._parts.hooks.ask_about_logins:
+            return row
+        scope = None if context is None else context.scope
+        user = row.user()
+        login = Login(user, new.backend, new.amr, new.acr, new.client, new.pending, scope)
+        try:
+            wanted = await self._parts.hooks.login(login)
+        except CredentialError:
+            self._parts.audit.record(audit.LOGIN_FAILED, row.id, request=facts(context), reason="refused")
+            raise
+        return row if wanted == user else await self._parts.users.reconcile(wanted)
+
     async def _began(self, context: Context | None, row: UserRow, new: NewSession, created: Created) -> None:
         if any(one.reason == "evicted" for one in created.ended):
             self._exceeded(context, row)
-        if context is not None and context.failures:
+        if new.pending:
+            pass  # nobody has logged in yet
+        elif context is not None and context.failures:
             self._parts.audit.record(audit.LOGIN_AFTER_FAILURES, row.id, context.failures, request=context.facts)
         else:
             self._parts.audit.record(audit.LOGIN, row.id, request=facts(context))
         self._parts.audit.record(
             audit.SESSION_CREATED, row.id, request=facts(context), sid=new.sid, backend=new.backend, amr=new.amr
         )
-        if context is not None and await self._is_new(row.id, new.client):
+        if context is not None and not new.pending and await self._is_new(row.id, new.client):
             self._parts.audit.record(audit.LOGIN_NEW_DEVICE, row.id, request=facts(context), sid=new.sid)
 
     async def _is_new(self, user_id: str, client: Client) -> bool:
@@ -326,18 +328,6 @@ class Logins:
     def _exceeded(self, context: Context | None, row: UserRow) -> None:
         limit = _limit(self._parts.settings, row)
         self._parts.audit.record(audit.SESSIONS_EXCEEDED, row.id, limit, request=facts(context))
-
-    def _renewed(self, context: Context, identity: Identity, secret: str) -> None:
-        """Let the answer carry the session's new secret, for as long as the old cookie would have lasted."""
-        record = identity.record
-        assert record is not None
-        max_age = int(record.expires_at - identity.now) if record.remember else None
-        text = self._parts.codec.encode(record.sid, secret)
-        cookie = context.pair.session.set(text, max_age, now=self._parts.clock())
-        context.renew(cookie, Presented(record.sid, digest(secret)))
-        self._parts.audit.record(
-            audit.SESSION_RENEWED, record.user_id, request=context.facts, sid=record.sid, backend="session"
-        )
 
     async def _name(self, username: str) -> str | None:
         """A user's id for the log; None for a name that is nobody's, since people type passwords there."""

@@ -17,7 +17,7 @@ from asgi_auth.auth import Auth
 from asgi_auth.context import KEY, OVER, Context
 from asgi_auth.endpoints import Endpoint, Endpoints
 from asgi_auth.endpoints.call import Call
-from asgi_auth.entrance import enter, guard, lost_on_the_way_back
+from asgi_auth.entrance import enter, guard, is_secret_old, lost_on_the_way_back
 from asgi_auth.errors import ConfigurationError, CredentialError, StoreUnavailable
 from asgi_auth.http.credentials import has_preflight
 from asgi_auth.http.forwarded import route_path
@@ -25,14 +25,17 @@ from asgi_auth.identity import NO_CREDENTIALS
 from asgi_auth.lifespan import run_lifespan
 from asgi_auth.logins import Logins
 from asgi_auth.loops import beside
-from asgi_auth.model import ANONYMOUS
 from asgi_auth.outgoing import Exchange, gone
+from asgi_auth.renewals import Renewals
 from asgi_auth.runtime import Runtime
 from asgi_auth.settings import Settings
-from asgi_auth.shortcut import Shortcut
+from asgi_auth.shortcut import RotatingShortcut, Shortcut
 from asgi_auth.sockets import Socket
 
 log = logging.getLogger("asgi_auth")
+
+ROTATION_GRACE = 10.0
+"""Seconds for which the secret of before is good, for what the browser has sent already."""
 
 _WELL_KNOWN = "/.well-known/"
 _OURS = ("user", "auth")
@@ -115,7 +118,7 @@ class AuthMiddleware:
             await exchange.turn_away(error)
             return
         identity = exchange.identity
-        user = ANONYMOUS if identity is None else identity.user
+        user = exchange.nobody if identity is None else identity.user
         scope[KEY] = exchange
         scope["user"] = user
         scope["auth"] = NO_CREDENTIALS if identity is None else identity.credentials
@@ -221,11 +224,14 @@ class AuthMiddleware:
         knows what it allows."""
         self._must_work()
         if self._shortcut is None and self.auth.is_open and not self._notes_losses:
-            self._shortcut = Shortcut(self.auth.parts)
+            rotates = self.auth.settings.session_rotate is not None
+            self._shortcut = (RotatingShortcut if rotates else Shortcut)(self.auth.parts)
         scope = context.scope
         if scope["type"] == "http" and has_preflight(scope.get("method", ""), scope["headers"]):
             return
         await enter(context, path=route_path(scope))
+        if is_secret_old(context):
+            await self._rotate(context)
         if lost_on_the_way_back(context):
             self._warn(
                 "strict",
@@ -235,6 +241,13 @@ class AuthMiddleware:
         if self.auth.silent and context.identity is not None:
             self.auth.silent = False
             self.auth.log.record(audit.STORE_RECOVERED)
+
+    async def _rotate(self, context: Context) -> None:
+        """A new secret for a session that has had its own for long. Nobody is refused if it comes to nothing."""
+        try:
+            await Renewals(self.auth.parts).rotate(context, grace=ROTATION_GRACE)
+        except (CredentialError, StoreUnavailable) as error:
+            log.info("a session keeps its old secret for now: %s", error)
 
     def _endpoint(self, scope: Scope) -> Endpoint | None:
         return None if self._endpoints is None else self._endpoints.find(scope, route_path(scope))

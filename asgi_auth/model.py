@@ -47,6 +47,19 @@ def scope_tokens(scopes: str | Collection[str]) -> frozenset[str]:
     return tokens
 
 
+def methods(amr: str | Collection[str]) -> tuple[str, ...]:
+    """Authentication methods (RFC 8176), in their order and each once.
+
+    Raises:
+        ValueError: one is no word of printable ASCII without space, `"` and `\\`.
+    """
+    found = (amr,) if isinstance(amr, str) else tuple(dict.fromkeys(amr))
+    for method in found:
+        if not isinstance(method, str) or not _SCOPE_TOKEN.fullmatch(method):
+            raise ValueError(f"{method!r} is no authentication method: a word such as pwd, otp or hwk (RFC 8176)")
+    return found
+
+
 def scope_text(scopes: Collection[str]) -> str:
     """Scopes as the RFCs send them: sorted, joined by spaces."""
     return " ".join(sorted(scopes))
@@ -98,6 +111,19 @@ class User(BaseUser):
             "scopes": sorted(self.scopes),
             "claims": dict(self.claims),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUser(User):
+    """Somebody whose login is not complete: known, not authenticated, and allowed nothing."""
+
+    @classmethod
+    def of(cls, user: User) -> PendingUser:
+        return cls(user.id, user.display_name)
+
+    @property
+    def is_authenticated(self) -> bool:
+        return False
 
 
 class AnonymousUser(BaseUser):

@@ -139,7 +139,7 @@ class Exchange(Context):
     def _connection(self) -> Live:
         if self._live is None:
             assert self.identity is not None
-            self._live = Live(self.auth.lives, self.identity, self._say_goodbye)
+            self._live = Live(self.auth.lives, self.identity, self._say_goodbye, lambda: self.needs)
         return self._live
 
     async def _stream(self, message: Message) -> None:

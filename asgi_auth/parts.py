@@ -17,6 +17,7 @@ from asgi_auth.clients import KnownClients
 from asgi_auth.clock import Clock
 from asgi_auth.directory import Directory, StoreDirectory, load_directory
 from asgi_auth.errors import ConfigurationError
+from asgi_auth.hooks import Endings, Hooks
 from asgi_auth.live import Lives
 from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.activity import Activity
@@ -44,6 +45,8 @@ class Foundation:
     settings: Settings
     clock: Clock
     audit: Audit
+    hooks: Hooks
+    endings: Endings
     store: Store
     store_name: str
     view: View
@@ -76,6 +79,7 @@ def found(
     clock: Clock,
     directory: Directory | None,
     store: Store | None,
+    hooks: Hooks,
 ) -> Foundation:
     """Make what needs no answer from the store. Nothing is opened.
 
@@ -111,11 +115,14 @@ def found(
         max_size=settings.jwt_max_size,
         longest_lifetime=settings.session_lifetime,
     )
-    users = Users(store, directory, log, user_refresh=settings.user_refresh)
+    endings = Endings(log, hooks)
+    users = Users(store, directory, log, endings=endings, user_refresh=settings.user_refresh)
     return Foundation(
         settings=settings,
         clock=clock,
         audit=log,
+        hooks=hooks,
+        endings=endings,
         store=store,
         store_name=store_name,
         view=view,

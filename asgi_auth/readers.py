@@ -104,6 +104,11 @@ def positive(value: object) -> float:
     return seconds
 
 
+def off_or_positive(value: object) -> float | None:
+    """A duration longer than nothing, in seconds; None for `off`."""
+    return None if value is None or value == "off" else positive(value)
+
+
 def secrets(value: object) -> tuple[SecretBytes, ...]:
     """Secrets, newest first, each long enough. As a keyword their order counts, so no set."""
     if isinstance(value, (bytes, SecretBytes, SecretStr)):

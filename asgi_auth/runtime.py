@@ -14,6 +14,7 @@ from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.directory import Directory
 from asgi_auth.errors import AuthError, ConfigurationError, StoreUnavailable
+from asgi_auth.hooks import Hooks
 from asgi_auth.live import Lives
 from asgi_auth.loops import PerLoop
 from asgi_auth.parts import Foundation, Parts, complete, found
@@ -45,6 +46,7 @@ class Runtime:
             except ConfigurationError as error:
                 self.problem = error
         self.clock = clock
+        self.hooks = Hooks()
         self.silent = False
         """Whether the store gave no answer when it was last asked."""
         self._given = directory
@@ -198,5 +200,11 @@ class Runtime:
             with self._making:
                 if self._base is None:
                     audit.show_logs()
-                    self._base = found(self.settings, clock=self.clock, directory=self._given, store=self._given_store)
+                    self._base = found(
+                        self.settings,
+                        clock=self.clock,
+                        directory=self._given,
+                        store=self._given_store,
+                        hooks=self.hooks,
+                    )
         return self._base

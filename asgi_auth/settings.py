@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     )
     """At the limit the least recently seen session goes (`evict`), or the new one is refused."""
 
+    session_rotate: Annotated[float | None, Read(readers.off_or_positive)] = Field(None, examples=["24h"])
+    """The age of a session's secret from which on a navigation gets a new one. None: never."""
+
     session_max_size: int = Field(65_536, ge=1, le=16_777_216, examples=["65536"])
     """Bytes of a session's data."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from asgi_auth.backends.session import NOTES, Recognised
 from asgi_auth.context import Context
-from asgi_auth.entrance import TOKENS_CARRY_NO_DATA, is_passive, place_of
+from asgi_auth.entrance import TOKENS_CARRY_NO_DATA, is_navigation, is_passive, place_of
 from asgi_auth.http.forwarded import route_path
 from asgi_auth.parts import Parts
 from asgi_auth.sessions.seen import seen_version
@@ -114,3 +114,12 @@ class Shortcut:
             elif key in self._seen_names:
                 seen = value
         return found, seen
+
+
+class RotatingShortcut(Shortcut):
+    """For sessions whose secret has an age: who navigates goes the long way, on which it may get a new one."""
+
+    def take(self, context: Context, cookie: bytes | None, token: bytes | None) -> bool:
+        if cookie is not None and is_navigation(context.scope):
+            return False
+        return super().take(context, cookie, token)

@@ -195,7 +195,7 @@ class Socket:
         identity, auth = self._context.identity, self._context.auth
         if identity is None:
             return
-        self._live = Live(auth.lives, identity, self._say_goodbye)
+        self._live = Live(auth.lives, identity, self._say_goodbye, lambda: self._context.needs)
         if self._host is not None:
             self._host.start_soon(auth.host)
         try:

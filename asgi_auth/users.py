@@ -18,6 +18,7 @@ from asgi_auth import audit
 from asgi_auth.audit import Audit
 from asgi_auth.directory import ATTEMPTS, Directory, Verified, storable, stored_key
 from asgi_auth.errors import CredentialError, StoreUnavailable, UnknownUser
+from asgi_auth.hooks import Endings, Hooks
 from asgi_auth.model import User, UserRow, scope_text, scope_tokens
 from asgi_auth.stores import Ended, Store
 
@@ -32,8 +33,9 @@ class Users:
     Args:
         user_refresh: after how many seconds a directory with `by_id` is asked again about a user in use; 0: never.
         timeout: seconds that `by_id` may take.
-        log: told of each row made or changed here, and of sessions of somebody the directory knows no more. `disable`
-            and `delete` are not told: whoever asks for them knows who did it.
+        log: told of each row made or changed here. `disable` and `delete` are not told: whoever asks for them knows who
+            did it.
+        endings: told of sessions of somebody the directory knows no more; None: the log alone is.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Users:
         directory: Directory,
         log: Audit,
         *,
+        endings: Endings | None = None,
         user_refresh: float = 300.0,
         timeout: float = 10.0,
     ) -> None:
@@ -50,6 +53,7 @@ class Users:
         self._user_refresh = user_refresh
         self._timeout = timeout
         self._audit = log
+        self._endings = endings or Endings(log, Hooks())
         self._asking: set[str] = set()
 
     async def authenticate(self, username: str, password: str) -> UserRow | None:
@@ -166,7 +170,7 @@ class Users:
     async def _asked(self, row: UserRow) -> UserRow | None:
         user = await self._answer(self._in_time(row.id))
         if user is None:
-            self._audit.sessions_ended(await self._store.end_user(row.id, "disabled") or ())
+            await self._endings.tell(await self._store.end_user(row.id, "disabled") or ())
             return None
         if _like(row, user) == row:
             # Nothing but the time of asking is new, which every write of the row notes.

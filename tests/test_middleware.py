@@ -36,7 +36,7 @@ from starlette.responses import JSONResponse, Response
 
 from asgi_auth import Auth, AuthMiddleware, NoSessionData
 from asgi_auth.errors import CredentialError
-from asgi_auth.guards import check
+from asgi_auth.guards import Requirement, check
 
 
 async def _page(request: Request) -> Response:
@@ -350,7 +350,7 @@ async def test_a_second_start_after_a_refusal_of_ours_goes_nowhere() -> None:
     auth = new_auth()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        check(scope, frozenset({"admin"}))
+        check(scope, Requirement(frozenset({"admin"})))
         for _ in range(2):
             await send({"type": "http.response.start", "status": 401, "headers": []})
             await send({"type": "http.response.body", "body": b"theirs"})

@@ -162,5 +162,6 @@ def _identity(claims: Claims) -> Identity:
         scopes=scopes,
         expires_at=claims.exp,
         authenticated_at=claims.auth_time,
-        amr=tuple(claims.amr),
+        amr=claims.methods,
+        acr=claims.acr or "",
     )

@@ -131,11 +131,11 @@ class SessionBackend:
         if row is None or record.backend != "session" or not (current or previous):
             # The session lives under another secret, which the browser has or is about to get.
             return Rejected(cause="replaced", session_id=presented.sid)
-        return session_identity(loaded, row)
+        return session_identity(loaded, row, at=self._view.clock())
 
 
-def session_identity(loaded: Loaded, row: UserRow) -> Identity:
-    """The identity of a living session that a cookie names, with what its user may do."""
+def session_identity(loaded: Loaded, row: UserRow, *, at: float) -> Identity:
+    """The identity of a living session that a cookie names, with what its user may do. `at`: the steady clock now."""
     record, user = loaded.record, row.user()
     return Identity(
         user=user,
@@ -144,9 +144,11 @@ def session_identity(loaded: Loaded, row: UserRow) -> Identity:
         scopes=user.scopes,
         expires_at=min(record.idle_expires_at, record.expires_at),
         authenticated_at=record.authenticated_at,
-        amr=tuple(record.amr),
+        amr=record.amr,
+        acr=record.acr,
         row=row,
         now=loaded.now,
+        at=at,
         record=record,
     )
 

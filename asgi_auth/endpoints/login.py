@@ -10,6 +10,7 @@ from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.http.bodies import Form, flag, text
 from asgi_auth.http.origin import is_local_path
 from asgi_auth.logins import PASSWORD
+from asgi_auth.renewals import Renewals
 
 
 async def login(call: Call) -> Answer:
@@ -37,7 +38,7 @@ async def login(call: Call) -> Answer:
     session = await call.logins.by_cookie(call.context, row, amr=PASSWORD, remember=remember)
     if next is not None:
         return empty_answer(303, headers=[(b"location", next.encode("ascii"))])
-    return json_answer(200, {"user": row.user().public(), "session": session.public(current=True)})
+    return json_answer(200, {"user": call.identity.user.public(), "session": session.public(current=True)})
 
 
 async def logout(call: Call) -> Answer:
@@ -54,7 +55,7 @@ async def password(call: Call) -> Answer:
     body = await call.body()
     current, new = text(body, "current_password", required=True), text(body, "new_password", required=True)
     try:
-        await call.logins.change_password(call.context, current, new)
+        await Renewals(call.parts).change_password(call.context, current, new)
     except WeakPassword as error:
         raise InvalidRequest(str(error)) from None
     return empty_answer(204)

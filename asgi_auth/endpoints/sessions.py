@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from asgi_auth.endpoints.call import Call
-from asgi_auth.errors import InsufficientUserAuthentication, InvalidToken, NotFound
+from asgi_auth.errors import InvalidToken, NotFound
+from asgi_auth.guards import Requirement, decide
 from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.model import User
 from asgi_auth.stores import Ended, Keep, Loaded, is_sid
@@ -50,7 +51,7 @@ async def end_one(call: Call) -> Answer:
     if not isinstance(loaded, Loaded) or loaded.record.user_id != identity.user.id:
         raise NotFound
     ended = await call.parts.store.end(sid, "revoked")
-    call.parts.audit.sessions_ended([ended] if ended else [], call.context.facts)
+    await call.parts.endings.tell([ended] if ended else [], call.context.facts)
     return empty_answer(204)
 
 
@@ -61,7 +62,7 @@ async def end_others(call: Call) -> Answer:
     _must_be_fresh(call)
     keep = None if everything else Keep(identity.session_id)
     ended = await call.parts.store.end_user(identity.user.id, "revoked", keep=keep) or ()
-    call.parts.audit.sessions_ended(ended, call.context.facts)
+    await call.parts.endings.tell(ended, call.context.facts)
     if everything:
         own = next((one for one in ended if one.sid == identity.session_id), None)
         await _leave(call, own)
@@ -71,7 +72,7 @@ async def end_others(call: Call) -> Answer:
 async def _end_current(call: Call) -> None:
     identity = call.identity
     ended = await call.parts.store.end(identity.session_id, "revoked")
-    call.parts.audit.sessions_ended([ended] if ended else [], call.context.facts)
+    await call.parts.endings.tell([ended] if ended else [], call.context.facts)
     await _leave(call, ended)
 
 
@@ -85,6 +86,6 @@ def _must_be_fresh(call: Call) -> None:
     """Raises:
     InsufficientUserAuthentication: the login is older than `FRESH` (RFC 9470 §3).
     """
-    identity, fresh = call.identity, call.settings.fresh
-    if identity.now - identity.authenticated_at > fresh:
-        raise InsufficientUserAuthentication(max_age=int(fresh))
+    refusal = decide(call.context, Requirement(fresh=call.settings.fresh))
+    if refusal is not None:
+        raise refusal

@@ -19,10 +19,11 @@ from asgi_auth.errors import (
     InvalidRequest,
     InvalidScope,
     InvalidToken,
+    LoginRefused,
     SessionLimit,
     UnsupportedGrantType,
 )
-from asgi_auth.guards import decide
+from asgi_auth.guards import Requirement, decide
 from asgi_auth.http import values
 from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.http.bodies import text
@@ -31,7 +32,7 @@ from asgi_auth.model import scope_tokens
 from asgi_auth.tokens.access import Claims
 from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
 
-INTROSPECT = frozenset({"introspect"})
+INTROSPECT = Requirement(frozenset({"introspect"}))
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -62,13 +63,13 @@ async def revoke(call: Call) -> Answer:
         ended = await call.parts.store.end(sid, "revoked")
         if ended is not None:
             call.parts.audit.record(audit.TOKEN_REVOKED, ended.user_id, sid, request=call.context.facts, sid=sid)
-            call.parts.audit.sessions_ended([ended], call.context.facts)
+            await call.parts.endings.tell([ended], call.context.facts)
     return empty_answer(200)
 
 
 async def introspect(call: Call) -> Answer:
     """Tell another service, which has the scope `introspect`, how a token stands; nothing is used up."""
-    refusal = decide(call.context.identity, INTROSPECT, reason=call.context.reason)
+    refusal = decide(call.context, INTROSPECT)
     if refusal is not None:
         raise refusal
     body = await call.body(form=True)
@@ -128,7 +129,7 @@ async def _by_password(call: Call, body: dict[str, object], client_id: str) -> A
     try:
         row = await call.logins.check_password(call.context, username, password)
         pair = await call.logins.by_token(row, client_id=client_id, asked=asked, amr=PASSWORD, context=call.context)
-    except (InvalidCredentials, SessionLimit) as refusal:
+    except (InvalidCredentials, LoginRefused, SessionLimit) as refusal:
         raise InvalidGrant(refusal.description) from None
     return pair_answer(pair)
 
@@ -207,4 +208,5 @@ async def _active_refresh(call: Call, presented: str) -> Mapping[str, Any] | Non
         "sid": loaded.record.sid,
         "auth_time": int(loaded.record.authenticated_at),
         "amr": list(loaded.record.amr),
+        **({"acr": loaded.record.acr} if loaded.record.acr else {}),
     }

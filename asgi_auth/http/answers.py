@@ -68,6 +68,8 @@ def challenge_for(error: CredentialError, *, realm: str) -> bytes:
             parameters["scope"] = error.scope
         if error.max_age is not None:
             parameters["max_age"] = str(error.max_age)
+        if error.acr_values:
+            parameters["acr_values"] = error.acr_values
     return b"Bearer " + _parameters(parameters)
 
 

@@ -9,6 +9,8 @@ They decide on what `AuthMiddleware` found out, and on nothing else. For HTTP an
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import timedelta
 from typing import Annotated, Any, cast
 
 from fastapi import FastAPI, HTTPException, Security
@@ -17,9 +19,9 @@ from fastapi.security import APIKeyCookie, OAuth2PasswordBearer, SecurityScopes
 
 from asgi_auth.auth import Auth
 from asgi_auth.context import Context
-from asgi_auth.guards import check
+from asgi_auth.guards import Requirement, check
 from asgi_auth.http.answers import challenge_for
-from asgi_auth.model import User, scope_tokens
+from asgi_auth.model import User
 from asgi_auth.settings import Settings
 
 # They describe, and refuse nobody: either of the two will do, and the middleware has judged both already.
@@ -50,7 +52,11 @@ OptionalUser = Annotated[User | None, Security(optional_user)]
 
 async def current_user(connection: HTTPConnection, scopes: SecurityScopes, user: OptionalUser) -> User:
     """Who is calling; nobody gets a 401, somebody without the scopes a 403 (RFC 6750 §3.1)."""
-    refusal = check(connection, frozenset(scopes.scopes))
+    return _let_in(connection, Requirement(frozenset(scopes.scopes)), user)
+
+
+def _let_in(connection: HTTPConnection, wanted: Requirement, user: User | None) -> User:
+    refusal = check(connection, wanted)
     if refusal is not None:
         challenge = challenge_for(refusal, realm=Auth.of(connection).settings.realm).decode("ascii")
         raise HTTPException(refusal.status, refusal.description, {"WWW-Authenticate": challenge}) from refusal
@@ -61,16 +67,26 @@ CurrentUser = Annotated[User, Security(current_user)]
 """Who is calling. Nobody gets a 401."""
 
 
-def Requires(*scopes: str) -> Any:  # noqa: N802 — written like FastAPI's own Depends and Security
+def Requires(  # noqa: N802 — written like FastAPI's own Depends and Security
+    *scopes: str,
+    fresh: float | str | timedelta | None = None,
+    amr: str | Collection[str] = (),
+    acr: str | Collection[str] = (),
+) -> Any:
     """Somebody with all of these scopes: `Annotated[User, Requires("admin")]`, or `dependencies=[Requires("admin")]`.
 
     Args:
-        scopes: RFC 6749 §3.3 scopes, one or several an argument, separated by spaces. None: somebody.
+        scopes, fresh, amr, acr: as in `asgi_auth.require`.
 
     Raises:
-        ValueError: a scope is none.
+        ValueError: one of them is none.
     """
-    return Security(current_user, scopes=sorted(scope_tokens(" ".join(scopes))))
+    wanted = Requirement.of(*scopes, fresh=fresh, amr=amr, acr=acr)
+
+    async def strong_user(connection: HTTPConnection, user: OptionalUser) -> User:
+        return _let_in(connection, wanted, user)
+
+    return Security(current_user if wanted == Requirement(wanted.scopes) else strong_user, scopes=sorted(wanted.scopes))
 
 
 def document(app: FastAPI, *, auth: Auth | None = None) -> None:

@@ -8,16 +8,17 @@ Everything here raises RuntimeError where the middleware never ran, instead of s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from quart import abort, current_app, has_websocket_context, request, websocket
 from werkzeug.local import LocalProxy
 
 from asgi_auth.context import Context
-from asgi_auth.guards import check
+from asgi_auth.guards import Requirement, check
 from asgi_auth.identity import AuthCredentials
-from asgi_auth.model import ANONYMOUS, AnonymousUser, User, scope_tokens
+from asgi_auth.model import AnonymousUser, User
 from asgi_auth.sessions.data import SessionData
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -28,8 +29,7 @@ def _context() -> Context:
 
 
 def _user() -> User | AnonymousUser:
-    identity = _context().identity
-    return ANONYMOUS if identity is None else identity.user
+    return _context().user
 
 
 current_user = cast("User | AnonymousUser", LocalProxy(_user))
@@ -42,18 +42,24 @@ current_session = cast("SessionData", LocalProxy(lambda: _context().data))
 """The data of the session, kept at the server. Quart's own `session` stays what it is: a signed cookie."""
 
 
-def requires(*scopes: str) -> Callable[[Handler], Handler]:
+def requires(
+    *scopes: str,
+    fresh: float | str | timedelta | None = None,
+    amr: str | Collection[str] = (),
+    acr: str | Collection[str] = (),
+    pending: bool = False,
+) -> Callable[[Handler], Handler]:
     """Let only somebody with all of these scopes into a handler. Nobody gets a 401, somebody without them a 403.
 
     Below `@app.route` and `@app.websocket`, for async and sync handlers.
 
     Args:
-        scopes: RFC 6749 §3.3 scopes, one or several an argument, separated by spaces. None: somebody.
+        scopes, fresh, amr, acr, pending: as in `asgi_auth.require`.
 
     Raises:
-        ValueError: a scope is none.
+        ValueError: one of them is none.
     """
-    wanted = scope_tokens(" ".join(scopes))
+    wanted = Requirement.of(*scopes, fresh=fresh, amr=amr, acr=acr, pending=pending)
 
     def decorate(handler: Handler) -> Handler:
         @functools.wraps(handler)

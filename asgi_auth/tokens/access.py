@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any
@@ -44,6 +44,7 @@ class Claims:
         ver: the user's revision when the token was made.
         payload: all claims, as they were read.
         acr: None: not known.
+        amr_at: when each of `amr` was used; None: all of them at `auth_time`.
     """
 
     iss: Text
@@ -61,6 +62,17 @@ class Claims:
     ver: Number
     payload: SkipValidation[Mapping[str, Any]] = field(repr=False, compare=False)
     acr: Text | None = None
+    amr_at: tuple[Number, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.amr_at is not None and len(self.amr_at) != len(self.amr):
+            raise ValueError("amr_at")
+
+    @property
+    def methods(self) -> dict[str, float]:
+        """When each authentication method was used."""
+        times = (self.auth_time,) * len(self.amr) if self.amr_at is None else self.amr_at
+        return dict(zip(self.amr, times, strict=True))
 
     @property
     def generation(self) -> int:
@@ -106,7 +118,7 @@ class AccessTokens:
         client_id: str,
         scope: str,
         auth_time: float,
-        amr: Collection[str],
+        amr: Mapping[str, float],
         revision: int,
         now: float,
         lifetime: float,
@@ -119,6 +131,7 @@ class AccessTokens:
         Args:
             generation: of the refresh token that goes with it; the first is 1.
             scope: space-separated.
+            amr: methods, and when each was used.
             lifetime: seconds.
             audience: for another service than ours.
             history: the store's epoch (8 hex digits) and the session's era; None: not known.
@@ -145,6 +158,8 @@ class AccessTokens:
         }
         if acr is not None:
             claims["acr"] = acr
+        if any(int(at) != int(auth_time) for at in amr.values()):
+            claims["amr_at"] = [int(at) for at in amr.values()]
         signing_input = f"{_segment(header)}.{_segment(claims)}"
         token = f"{signing_input}.{encode_base64url(key.sign(signing_input.encode('ascii')))}"
         if len(token) > self.max_size:

@@ -100,6 +100,16 @@ class Grants:
             redelivery=lifetimes.redelivery,
         )
 
+    @property
+    def token_lifetime(self) -> float:
+        """Seconds for which an access token is accepted."""
+        return self._windows.token_lifetime
+
+    def next_token(self, sid: str, grant: Grant) -> tuple[str, str]:
+        """A refresh token that takes the current one's place without being derived from it, and its digest."""
+        secret = new_secret()
+        return self._codec.encode(sid, grant.generation + 1, secret), digest(secret)
+
     def prepare(
         self, row: UserRow, *, client_id: str, asked: frozenset[str] | None, client: Client, amr: tuple[str, ...]
     ) -> tuple[NewSession, str]:
@@ -144,7 +154,8 @@ class Grants:
             client_id=grant.client_id,
             scope=scope,
             auth_time=loaded.record.authenticated_at,
-            amr=tuple(loaded.record.amr),
+            amr=loaded.record.amr,
+            acr=loaded.record.acr or None,
             revision=user.revision,
             now=now,
             lifetime=lifetime,

@@ -159,7 +159,7 @@ async def _audience(house: House) -> None:
         client_id="x",
         scope="",
         auth_time=house.clock(),
-        amr=(),
+        amr={},
         revision=1,
         now=house.clock(),
         lifetime=60,

@@ -31,7 +31,7 @@ def issue(key: SigningKey = KEY, **changes: Any) -> str:
         "client_id": "cli",
         "scope": "read write",
         "auth_time": NOW - 5.5,
-        "amr": ["pwd"],
+        "amr": {"pwd": NOW - 5.5},
         "revision": 7,
         "now": NOW + 0.9,
         "lifetime": 600,
@@ -79,7 +79,7 @@ def test_access_token_profile() -> None:
 
 
 def test_what_is_issued_is_read_back() -> None:
-    read = verify(issue(acr="urn:two", subject="ü\u2603", amr=("pwd", "otp")))
+    read = verify(issue(acr="urn:two", subject="ü\u2603", amr={"pwd": 1, "otp": 2}))
     assert (read.iss, read.sub, read.aud, read.client_id, read.sid) == (ISSUER, "ü\u2603", ISSUER, "cli", "00session")
     assert (read.exp, read.iat, read.nbf, read.auth_time) == (int(NOW) + 600, int(NOW), int(NOW), int(NOW) - 6)
     assert (read.scope, read.amr, read.acr, read.ver, read.generation) == (
@@ -90,6 +90,18 @@ def test_what_is_issued_is_read_back() -> None:
         3,
     )
     assert read.payload["jti"] == read.jti
+
+
+def test_methods_have_their_times_where_those_differ() -> None:
+    read = verify(issue(amr={"pwd": 1.5, "otp": NOW - 5.5}))
+    assert read.methods == {"pwd": 1, "otp": int(NOW - 5.5)}
+    assert "amr_at" not in part(issue(), 1)
+    assert verify(issue()).methods == {"pwd": int(NOW - 5.5)}
+
+
+@pytest.mark.parametrize("amr_at", [[], [1, 2], ["1"], [-1], 1])
+def test_times_that_fit_no_methods_are_refused(amr_at: Any) -> None:
+    assert refusal(sign(KEY, None, claims(amr_at=amr_at))) == InvalidToken.INVALID
 
 
 def test_two_tokens_never_share_a_jti() -> None:

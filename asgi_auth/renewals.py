@@ -1,0 +1,166 @@
+"""How a session gets another secret while it lives: by rotation, by proving more, by another password."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from asgi_auth import audit
+from asgi_auth.backends.session import session_identity
+from asgi_auth.context import Context
+from asgi_auth.directory import StoreDirectory
+from asgi_auth.errors import (
+    CredentialError,
+    InvalidCredentials,
+    LoginRequired,
+    NotFound,
+    StoreUnavailable,
+    UnknownUser,
+    WeakPassword,
+)
+from asgi_auth.guards import Requirement, decide
+from asgi_auth.identity import Identity
+from asgi_auth.logins import PASSWORD, Logins
+from asgi_auth.model import Record, Session
+from asgi_auth.parts import Parts
+from asgi_auth.secret import digest, new_secret
+from asgi_auth.stores import Ended, Keep, Loaded, Presented
+from asgi_auth.tokens.grants import TokenPair
+
+_ATTEMPTS = 5
+
+
+class Renewals:
+    """The verbs that renew sessions, over the parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def rotate(self, context: Context, *, grace: float) -> None:
+        """Give the session of this request another secret; the old one is good for `grace` seconds more.
+
+        Raises:
+            LoginRequired: nobody is logged in by cookie here, or no longer.
+        """
+        identity, presented = context.identity, context.presented
+        if identity is None or identity.record is None or presented is None:
+            raise LoginRequired("Only a session that came by cookie can be rotated")
+        Logins(self._parts).keepable(context)
+        secret = new_secret()
+        if not await self._parts.store.rotate(presented, digest(secret), grace=grace):
+            raise LoginRequired("The session ended, or was rotated, while this request was under way")
+        self._renewed(context, identity, identity.record, secret)
+
+    async def elevate(self, context: Context, *, amr: tuple[str, ...], acr: str) -> Session | TokenPair:
+        """Note that the user of this request has proved more, under a new secret: the cookie's, or a new pair.
+
+        Raises:
+            LoginRequired: nobody is logged in here, or no longer.
+        """
+        identity = context.identity
+        if identity is None:
+            raise LoginRequired(reason=context.reason or None)
+        options: Mapping[str, Any] = {"amr": amr, "acr": acr, "token_lifetime": self._parts.grants.token_lifetime}
+        if identity.record is None:
+            return await self._elevate_tokens(context, identity, options)
+        Logins(self._parts).keepable(context)
+        secret = new_secret()
+        assert context.presented is not None
+        loaded = await self._parts.store.elevate(context.presented, digest(secret), **options)
+        if loaded is None or loaded.user is None:
+            raise LoginRequired("The session ended, or got a new secret, while this request was under way")
+        now_worth = session_identity(loaded, loaded.user, at=self._parts.view.clock())
+        self._renewed(context, now_worth, loaded.record, secret)
+        return loaded.record.public()
+
+    async def _elevate_tokens(self, context: Context, identity: Identity, options: Mapping[str, Any]) -> TokenPair:
+        await self._parts.keys.signing_key()  # before there is a refresh token that nobody gets
+        for _ in range(_ATTEMPTS):  # a refresh may come between
+            found = await self._parts.store.load(identity.session_id)
+            grant = found.record.grant if isinstance(found, Loaded) else None
+            if grant is None:
+                raise LoginRequired(reason="ended")
+            text, new_digest = self._parts.grants.next_token(identity.session_id, grant)
+            current = Presented(identity.session_id, grant.digest)
+            loaded = await self._parts.store.elevate(current, new_digest, **options)
+            if loaded is None or loaded.user is None:
+                continue
+            scopes = identity.scopes & loaded.user.scopes
+            pair = await self._parts.grants.pair(loaded, text, generation=grant.generation + 1, scopes=scopes)
+            self._log(context, loaded.record)
+            return pair
+        raise StoreUnavailable("the tokens kept changing while more was proved")
+
+    async def change_password(self, context: Context, current: str, new: str) -> None:
+        """A new password for the user of this request. Ends the user's other sessions, and gives this one a new secret.
+
+        Raises:
+            NotFound: the user's password is kept elsewhere.
+            InsufficientUserAuthentication: the login had another factor too, which was used too long ago.
+            InvalidCredentials: `current` is wrong.
+            WeakPassword: with the reason.
+            TooManyRequests: as a login.
+            LoginRequired: nobody is calling, or no longer.
+        """
+        identity, directory = context.identity, self._parts.directory
+        if identity is None:
+            raise LoginRequired(reason=context.reason or None)
+        row = await self._parts.store.user(identity.user.id)
+        if not isinstance(directory, StoreDirectory) or row is None or row.name is None:
+            raise NotFound("Passwords are kept elsewhere")
+        self._need_all_factors(context, identity)
+        secret = new_secret() if identity.record is not None else ""
+        keep = Keep(identity.session_id, digest(secret) if secret else "")
+        ticket = await self._parts.throttle.enter(row.name, context.address)
+        try:
+            ending = await self.ending(row.id, kept=identity.session_id)
+            changed = await directory.change_password(row.id, current, new, keep=keep)
+        except (CredentialError, StoreUnavailable, WeakPassword):
+            await self._parts.throttle.withdraw(ticket)
+            raise
+        except UnknownUser:  # deleted meanwhile, and the session with the user
+            raise LoginRequired(reason="ended") from None
+        if not changed:
+            self._parts.audit.record(
+                audit.PASSWORD_CHANGE_REFUSED, row.id, request=context.facts, sid=identity.session_id
+            )
+            raise InvalidCredentials("The current password is wrong")
+        await self._parts.throttle.succeeded(ticket)
+        self._parts.audit.record(audit.PASSWORD_CHANGED, row.id, request=context.facts, sid=identity.session_id)
+        await self._parts.endings.tell(ending, context.facts)
+        if secret:
+            loaded = await self._parts.store.load(identity.session_id)
+            # A login of the same browser may have taken the session's place while passwords were hashed.
+            if isinstance(loaded, Loaded) and loaded.record.digest == keep.digest:
+                self._renewed(context, identity, loaded.record, secret)
+
+    def _need_all_factors(self, context: Context, identity: Identity) -> None:
+        """The password comes along; whatever else the login was made with must have been used lately (ASVS 7.5.1)."""
+        others = tuple(method for method in identity.amr if method not in PASSWORD)
+        if others:
+            refusal = decide(context, Requirement(amr=others, fresh=self._parts.settings.fresh))
+            if refusal is not None:
+                raise refusal
+
+    async def ending(self, user_id: str, *, kept: str | None = None) -> list[Ended]:
+        """The sessions that a new password is about to end, for the log. One that begins meanwhile ends untold."""
+        found = await self._parts.store.sessions(user_id)
+        return [Ended(one.record.sid, user_id, "password") for one in found if one.record.sid != kept]
+
+    def _renewed(self, context: Context, identity: Identity, record: Record, secret: str) -> None:
+        """Let the answer carry the session's new secret, for as long as the old cookie would have lasted."""
+        max_age = int(record.expires_at - identity.now) if record.remember else None
+        text = self._parts.codec.encode(record.sid, secret)
+        cookie = context.pair.session.set(text, max_age, now=self._parts.clock())
+        context.renew(cookie, Presented(record.sid, digest(secret)), identity)
+        self._log(context, record)
+
+    def _log(self, context: Context, record: Record) -> None:
+        self._parts.audit.record(
+            audit.SESSION_RENEWED,
+            record.user_id,
+            request=context.facts,
+            sid=record.sid,
+            backend=record.backend,
+            amr=tuple(record.amr),
+        )
