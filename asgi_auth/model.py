@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 from starlette.authentication import BaseUser
 
+from asgi_auth.devices import device_name
 from asgi_auth.frozen import frozen
-from asgi_auth.http.devices import device_name
 
 BackendName = Literal["session", "jwt"]
 

@@ -68,8 +68,8 @@ class AsyncioLink:
                     await connection.disconnect(nowait=True)  # closes without waiting, so no cancellation meets it
 
     async def listen(self, channels: Sequence[str], hear: Callable[[bytes, bytes], None]) -> None:
-        """Hand on the messages of some channels, of which and what, on a connection for that alone, until that one breaks or a channel
-        goes elsewhere."""
+        """Hand on the messages of some channels, of which and what, on a connection for that alone, until that one
+        breaks or a channel goes elsewhere."""
         listening = self._listening = self._make()
         try:
             await listening.connect()
