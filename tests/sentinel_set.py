@@ -15,18 +15,16 @@ from valkey_server import BINARY, Valkey
 NAME = "ours"
 """What the Sentinels call the primary."""
 
-PATIENCE = 60.0
 
-
-def until(condition: Callable[[], Any]) -> Any:
+def until(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
     """What the condition says once it is true. A server that cannot be asked is no."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while True:
         with suppress(redis.RedisError):
             if found := condition():
                 return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{condition} did not come true within {PATIENCE:g} s")
+            raise TimeoutError(f"{condition} did not come true within {seconds:g} s")
         time.sleep(0.01)
 
 

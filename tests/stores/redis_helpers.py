@@ -35,6 +35,9 @@ from asgi_auth.stores.redis import RedisStore
 
 TAG = "asgi-auth:{00}:"
 
+LEAST = "+@read +@write +@scripting +@connection +time +publish +info"
+"""What a user of the server must be allowed, beside our keys and channels."""
+
 
 @contextmanager
 def opened(url: str) -> Iterator[Any]:

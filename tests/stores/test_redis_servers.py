@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from redis_helpers import VERBS, furnish, opened, speaking, speaking_tls, tour
+from redis_helpers import LEAST, VERBS, furnish, opened, speaking, speaking_tls, tour
 from store_helpers import (
     add_user,
     alive,
@@ -121,9 +121,6 @@ async def test_the_right_password_opens(locked, anyio_backend):
     await store.open()
     assert await store.once("a", "b") == "b"
     await store.aclose()
-
-
-LEAST = "+@read +@write +@scripting +@connection +time +publish +info"
 
 
 @pytest.mark.parametrize(
