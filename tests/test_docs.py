@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from starlette.testclient import TestClient
 
 from asgi_auth import audit
+from asgi_auth.model import Reason
 from asgi_auth.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,3 +51,31 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_the_python_in_the_readme_is_python(snippet: str) -> None:
     compile(snippet, "README.md", "exec", flags=0x2000)  # PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+SESSIONS = (ROOT / "docs" / "sessions.md").read_text(encoding="utf-8")
+
+
+def test_the_second_factor_in_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASGI_AUTH_STORE", "memory://")
+    page: dict[str, Any] = {}
+    snippets = re.findall(r"```python\n(.*?)```", SESSIONS, re.DOTALL)
+    for snippet in snippets:
+        exec(compile(snippet, "sessions.md", "exec"), page)
+    with TestClient(page["app"]) as client:
+        assert client.post("/transfer").status_code == 401
+        assert client.post("/password", json={"name": "ann", "password": "guess"}).status_code == 401
+        assert client.post("/code", json={"code": "123456"}).status_code == 401
+        client.post("/password", json={"name": "ann", "password": "correct horse battery"})
+        assert client.post("/transfer").json()["reason"] == "pending"
+        assert client.post("/code", json={"code": "1"}).status_code == 401
+        assert client.post("/transfer").status_code == 401
+        assert client.post("/code", json={"code": "123456"}).json() == {"user": "ann"}
+        assert client.post("/transfer").json() == {"done": True}
+        assert client.post("/auth/logout").status_code == 204
+        assert client.post("/transfer").status_code == 401
+
+
+def test_the_docs_know_every_reason_of_an_end() -> None:
+    [told] = re.findall(r"^`reason` is one of (.*?)\.$", SESSIONS, re.MULTILINE)
+    assert set(re.findall(r"`([a-z]+)`", told)) == set(get_args(Reason))
