@@ -142,6 +142,7 @@ class AuthMiddleware:
         finally:
             if not exchange.is_plain:
                 await exchange.close()
+                await self.auth.sweep_now_and_then()
             if scope.get("user") is not user or scope.get("session") is not exchange:
                 self._look_back(exchange, scope)
             # A ring of objects would stay in memory until somebody looks for it.
@@ -153,6 +154,7 @@ class AuthMiddleware:
         async with beside() as group:
             exchange.follow(group)
             await self.app(scope, exchange.receive, exchange.send)
+            await self.auth.sweep_now_and_then()
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is no HTTP request, or has been seen by an outer instance or by somebody else's authentication."""
@@ -218,6 +220,7 @@ class AuthMiddleware:
         finally:
             await exchange.close()
             exchange.scope = OVER
+            await self.auth.sweep_now_and_then()
 
     async def _enter(self, context: Context) -> None:
         """Who is calling, and may they come in. A preflight is nobody's and always reaches the application, which alone

@@ -19,6 +19,7 @@ from asgi_auth.live import Lives
 from asgi_auth.loops import PerLoop
 from asgi_auth.parts import Foundation, Parts, complete, found
 from asgi_auth.sessions.cookies import name_pattern
+from asgi_auth.sessions.sweeper import Sweeper
 from asgi_auth.settings import Settings
 from asgi_auth.startup import announce
 from asgi_auth.stores import Store
@@ -54,6 +55,7 @@ class Runtime:
         self._making = threading.Lock()
         self._base: Foundation | None = None
         self._parts: Parts | None = None
+        self._sweeper: Sweeper | None = None
         self._cookie_hint: re.Pattern[bytes] | None = None
         self.followers = 0
         """How many lifespans keep the view current, and look after open connections."""
@@ -152,6 +154,8 @@ class Runtime:
                     group.start_soon(parts.view.follower.run)
                     group.start_soon(parts.lives.run)
                     group.start_soon(parts.activity.run)
+                    if self._sweeper is not None:
+                        group.start_soon(self._sweeper.run)
             except ConfigurationError:
                 return  # each request is told
             except StoreUnavailable:
@@ -159,6 +163,11 @@ class Runtime:
             except Exception:  # then the store is asked; nothing of the application's depends on it
                 log.exception("what keeps the view current has failed, and begins anew")
             await anyio.sleep(1)
+
+    async def sweep_now_and_then(self) -> None:
+        """Collect a little of what is over, where no lifespan does so."""
+        if not self.followers and self._parts is not None and self._sweeper is not None:
+            await self._sweeper.now_and_then()
 
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later call opens it again."""
@@ -200,11 +209,13 @@ class Runtime:
             with self._making:
                 if self._base is None:
                     audit.show_logs()
-                    self._base = found(
+                    base = found(
                         self.settings,
                         clock=self.clock,
                         directory=self._given,
                         store=self._given_store,
                         hooks=self.hooks,
                     )
+                    self._sweeper = Sweeper(base.store, base.view.clock, base.endings.tell)
+                    self._base = base
         return self._base
