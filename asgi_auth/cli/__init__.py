@@ -1,4 +1,5 @@
-"""The command `asgi-auth` (extra `cli`): what would be used and what is risky about it, users, keys, a fresh secret."""
+"""The command `asgi-auth` (extra `cli`): what would be used and what is risky about it, users,
+sessions, keys, a fresh secret."""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from asgi_auth.auth import Auth
-from asgi_auth.cli import reports
-from asgi_auth.cli.console import environment, fail, password, run, say, show_json, show_table
-from asgi_auth.directory import StoreDirectory, storable
-from asgi_auth.errors import ConfigurationError, NameTaken, UnknownUser
+from asgi_auth.cli import reports, sessions
+from asgi_auth.cli.console import Id, Json, Name, environment, fail, password, run, say, show_json, show_table
+from asgi_auth.cli.lookups import free, user_of
+from asgi_auth.directory import storable
+from asgi_auth.errors import ConfigurationError
 from asgi_auth.model import User, scope_text, scope_tokens
 from asgi_auth.passwords import name_key
 from asgi_auth.secret import new_secret
@@ -19,7 +20,7 @@ from asgi_auth.startup import risks
 
 app = typer.Typer(
     name="asgi-auth",
-    help="Sessions and tokens as the environment (ASGI_AUTH_…) configures them: a check, users, keys.",
+    help="Sessions and tokens as the environment (ASGI_AUTH_…) configures them: a check, users, sessions, keys.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they can show what variables hold
@@ -28,11 +29,9 @@ app = typer.Typer(
 users = typer.Typer(help="The users in the store.", no_args_is_help=True, rich_markup_mode=None)
 keys = typer.Typer(help="The keys that sign access tokens.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(users, name="users")
+app.add_typer(sessions.commands, name="sessions")
 app.add_typer(keys, name="keys")
 
-Json = Annotated[bool, typer.Option("--json", help="A list of objects, for programs.")]
-Name = Annotated[str | None, typer.Argument(help="What the user types to log in.", show_default=False)]
-Id = Annotated[str | None, typer.Option("--id", help="The user's id, instead of the name.", show_default=False)]
 
 TAKES_ARGUMENTS = {"allow_extra_args": True}  # to say what is wrong with them without repeating them
 
@@ -79,7 +78,7 @@ def add(
     except ValueError as error:
         fail(str(error))
     auth = environment()
-    run(auth, lambda auth: _free(auth, name))
+    run(auth, lambda auth: free(auth, name))
     chosen = password()
     user = run(auth, lambda auth: auth.create_user(name, chosen, scopes=scopes, id=id, display_name=display_name))
     say(f"Added {name}, id {user.id}")
@@ -91,7 +90,7 @@ def passwd(context: typer.Context, name: Name = None, id: Id = None) -> None:
     input."""
     _nothing_more(context)
     auth = environment()
-    user_id = run(auth, lambda auth: _found(auth, name, id))
+    user_id = run(auth, lambda auth: user_of(auth, name, id))
     chosen = password()
     run(auth, lambda auth: auth.set_password(user_id, chosen))
     say(f"{name or id} has a new password; all sessions have ended")
@@ -102,10 +101,32 @@ def disable(name: Name = None, id: Id = None) -> None:
     """Let a user log in no more, and end all the user's sessions."""
 
     async def disabled(auth: Auth) -> None:
-        await auth.disable_user(await _found(auth, name, id))
+        await auth.disable_user(await user_of(auth, name, id))
 
     run(environment(), disabled)
     say(f"{name or id} can log in no more; all sessions have ended")
+
+
+@users.command()
+def enable(name: Name = None, id: Id = None) -> None:
+    """Let a disabled user log in again."""
+
+    async def enabled(auth: Auth) -> None:
+        await auth.enable_user(await user_of(auth, name, id))
+
+    run(environment(), enabled)
+    say(f"{name or id} can log in")
+
+
+@users.command()
+def delete(name: Name = None, id: Id = None) -> None:
+    """Forget a user, and end all the user's sessions."""
+
+    async def deleted(auth: Auth) -> None:
+        await auth.delete_user(await user_of(auth, name, id))
+
+    run(environment(), deleted)
+    say(f"{name or id} is gone; all sessions have ended")
 
 
 @users.command("list")
@@ -170,40 +191,6 @@ def _show_facts(facts: list[reports.Fact], given: Collection[str], found: list[s
     say("Risks" if found else "Risks: none")
     for risk in found:
         say(f"  {risk}")
-
-
-async def _free(auth: Auth, name: str) -> None:
-    """See that nobody has this name, before a password is asked for."""
-    if await _named(auth, name) is not None:
-        raise NameTaken("another user has this name")
-
-
-async def _found(auth: Auth, name: str | None, id: str | None) -> str:
-    """The id of the user who is meant.
-
-    Raises:
-        UnknownUser: there is none.
-    """
-    if id is not None and name is None:
-        row = await auth.parts.store.user(id)
-        if row is None or row.deleted:
-            raise UnknownUser(f"there is no user with the id {id!r}")
-        return id
-    if id is not None or name is None:
-        raise ConfigurationError("Give the user's name or --id, one of them")
-    user_id = await _named(auth, name)
-    if user_id is None:
-        raise UnknownUser(f"there is no user with the name {name!r}")
-    return user_id
-
-
-async def _named(auth: Auth, name: str) -> str | None:
-    directory = auth.parts.directory
-    if not isinstance(directory, StoreDirectory):
-        raise ConfigurationError(
-            "ASGI_AUTH_USERS names another directory: names and passwords are kept there; `users disable` takes --id"
-        )
-    return await directory.known(name)
 
 
 def _nothing_more(context: typer.Context) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share: an `Auth` of the environment for one piece of work, a password, and what is printed."""
+"""What the commands share: one piece of work on an `Auth` of the environment, a password, arguments, what is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from getpass import GetPassWarning, getpass
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import anyio
 import typer
@@ -24,6 +24,10 @@ from asgi_auth.errors import AuthError, ConfigurationError, StoreUnavailable
 from asgi_auth.readers import without_password
 
 T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="A list of objects, for programs.")]
+Name = Annotated[str | None, typer.Argument(help="What the user types to log in.", show_default=False)]
+Id = Annotated[str | None, typer.Option("--id", help="The user's id, instead of the name.", show_default=False)]
 
 _LONGEST_LINE = 8192
 _ANY_WIDTH = 100_000
