@@ -55,6 +55,8 @@ def site(auth: Auth, gate: Gate | None = None) -> AuthMiddleware:
             await auth.logout(request)
         elif verb == "rotate":
             await auth.rotate(request, grace=float(rest[0]) if rest else 10.0)
+        elif verb == "elevate":
+            await auth.elevate(request, amr="otp")
         elif verb == "write":
             request.session[rest[0]] = 1
         elif verb == "read":
@@ -87,6 +89,10 @@ async def test_every_login_and_elevation_gives_a_new_id(any_store: str) -> None:
             _, sid, secret, _ = cookie.partition("=")[2].partition(";")[0].split(".")
             seen |= {sid, secret}
         assert len(seen) == 10
+        for _ in range(2):  # the session stays, under another secret
+            (cookie,) = set_cookies(await client.get("/elevate"))
+            seen.add(cookie.partition("=")[2].partition(";")[0].split(".")[2])
+        assert len(seen) == 12
         # One browser, one seat.
         assert len(await auth.sessions("alice")) == 1
         assert await auth.sessions("bob") == []
