@@ -14,10 +14,12 @@ import anyio
 
 from asgi_auth.clock import Clock
 from asgi_auth.errors import StoreUnavailable
-from asgi_auth.stores import Ended, Store
+from asgi_auth.stores import Ended, Store, Swept
 
 PAUSE = 30.0
 """Seconds between two looks, about: the processes of an application should not all look at once."""
+
+_NOTHING = Swept((), full=False)
 
 _RESTS = 4
 _SHORTEST_REST = 0.01
@@ -68,6 +70,7 @@ class Sweeper:
 
     async def _step(self) -> bool:
         """Whether there may be more."""
+        swept = _NOTHING
         try:
             with anyio.CancelScope(shield=True):  # what is collected must be told
                 swept = await self._store.sweep()
