@@ -181,6 +181,20 @@ class ClusterSet:
         wait_until(lambda: replica.is_primary)
         return replica
 
+    def isolate(self, primary: Node) -> Node:
+        """A primary that no longer hears of the others, nor they of it, and that answers on as if it still had its
+        slots, which its replica has taken. That replica."""
+        replica = self.replica_of(primary)
+        others = [node for node in self.nodes if node not in (primary, replica)]
+        for node in (*others, replica):
+            primary.ask("CLUSTER", "FORGET", node.id)
+        for node in others:
+            node.ask("CLUSTER", "FORGET", primary.id)
+        slot = next(first for first, _, node, *_ in primary.slots() if node[2] == primary.id)
+        replica.ask("CLUSTER", "FAILOVER", "TAKEOVER")
+        wait_until(lambda: all(node.owner_of(slot) == replica.id for node in (*others, replica)))
+        return replica
+
     def replica_of(self, primary: Node) -> Node:
         return wait_until(lambda: next((node for node in self.alive() if _primary_of(node) == primary.port), None))
 

@@ -76,6 +76,8 @@ def misconfiguration(error: BaseException | None) -> str | None:
         return "what answers there is no Redis"
     if isinstance(error, redis.ResponseError) and "DB index" in str(error):
         return "this server has no such database: correct the number in redis://localhost:6379/0"
+    if isinstance(error, redis.ResponseError) and "cluster support" in str(error):
+        return "this server is no cluster: name it as redis://host:6379"
     if isinstance(error, redis.ResponseError) and "compil" in str(error):
         return "this server cannot run our scripts: Redis 7.0 or later, or Valkey, is needed"
     while error is not None:

@@ -1,0 +1,236 @@
+"""A cluster: slots that move, nodes that are replaced, and who is believed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from cluster_set import ClusterSet, Node, slot_of
+from redis_helpers import TAG
+from store_helpers import add_user, alive, cookie, end_of, login, sid
+
+from asgi_auth.errors import ConfigurationError, StoreUnavailable
+from asgi_auth.stores.redis import RedisStore
+
+SLOT = slot_of(0)
+
+
+@pytest.fixture
+async def stores(anyio_backend: Any) -> Any:
+    """Opens stores, each with a table of slots of its own."""
+    opened: list[RedisStore] = []
+
+    async def open_(url: str, *, timeout: float = 10.0) -> RedisStore:
+        opened.append(RedisStore(url, timeout=timeout))
+        await opened[-1].open()
+        return opened[-1]
+
+    yield open_
+    for store in opened:
+        await store.aclose()
+
+
+@pytest.fixture
+def clusters(tmp_path: Path) -> Iterator[Callable[..., ClusterSet]]:
+    """Starts clusters of the test's own, which it may spoil."""
+    started: list[ClusterSet] = []
+
+    def start(**config: Any) -> ClusterSet:
+        started.append(ClusterSet(tmp_path / f"cluster{len(started)}", **config))
+        return started[-1]
+
+    yield start
+    for cluster in started:
+        cluster.close()
+
+
+# Slots on the move
+
+
+@pytest.mark.parametrize("way", ["by_hand", "at_once"])
+async def test_after_a_slot_has_moved_everything_is_there_and_may_change(cluster, cluster_url, stores, way):
+    store = await stores(cluster_url)
+    await login(store, cookie("a"))
+    for number in range(3):
+        getattr(cluster, f"move_{way}")(SLOT)
+        assert await alive(store, "a")
+        await login(store, cookie(f"b{number}"))
+    assert await store.end(sid("a"), "logout") is not None
+    assert await end_of(store, "a") == "logout"
+
+
+async def test_who_knows_another_owner_is_told_and_goes_there(cluster, cluster_url, stores):
+    late = await stores(cluster_url)
+    await login(late, cookie("a"))
+    for _ in range(2):
+        cluster.move_at_once(SLOT)
+        before = late.feed().turns
+        assert await alive(late, "a")
+        assert late.feed().turns == before + 1  # whatever was read before is of another server
+
+
+async def test_login_during_a_slot_move_is_retried_then_503(cluster, cluster_url, stores):
+    patient, hasty = await stores(cluster_url), await stores(cluster_url, timeout=0.3)
+    await add_user(patient, "alice")
+    with cluster.moving(SLOT) as move:
+        move.keys(f"{TAG}u:alice")
+        with pytest.raises(StoreUnavailable):  # which is a 503
+            await hasty.create(cookie("h"), revision=1)
+        before = move.refusals()
+        async with anyio.create_task_group() as group:
+            group.start_soon(login, patient, cookie("p"))
+            with anyio.fail_after(10):
+                while move.refusals() == before:  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+            move.finish()
+    assert await alive(patient, "p")
+    assert await end_of(patient, "h") is None  # not half of it
+
+
+async def test_a_script_runs_whole_or_not_at_all_while_its_keys_are_in_two_places(cluster, cluster_url, stores):
+    store = await stores(cluster_url, timeout=0.3)
+    await login(store, cookie("a"))
+    entries = await store.events()
+    for keys in ([f"{TAG}events"], [f"{TAG}s:{sid('a')}"], [f"{TAG}u:alice", f"{TAG}i:alice"]):
+        with cluster.moving(SLOT) as move:
+            move.keys(*keys)
+            with pytest.raises(StoreUnavailable):
+                await store.end_user("alice", "password")
+            with pytest.raises(StoreUnavailable):
+                await store.load(sid("a"))
+        assert await alive(store, "a")
+        assert await store.events() == entries
+
+
+async def test_a_beat_follows_the_keys_that_have_moved_and_leaves_those_that_have_not(cluster, cluster_url, stores):
+    store = await stores(cluster_url)
+    feed, cursor = store.feed(), await store.newest()
+    await feed.beat(cursor, 5)
+    with cluster.moving(SLOT) as move:
+        move.keys(f"{TAG}events")
+        assert (await feed.beat(cursor, 5)).entries == ()
+        move.keys(f"{TAG}readers")  # a second one at the new owner would make this fail
+        assert (await feed.beat(cursor, 5)).entries == ()
+    await feed.leave()
+
+
+# Who is believed
+
+
+async def test_an_isolated_primary_is_not_believed(clusters, stores):
+    cluster = clusters(cluster_require_full_coverage="no")
+    store = await stores(cluster.url)
+    await login(store, cookie("a"))
+    feed, cursor = store.feed(), await store.newest()
+    await feed.beat(cursor, 5)
+    old = cluster.owner(SLOT)
+    new = cluster.isolate(old)
+    assert old.ask("EXISTS", f"{TAG}s:{sid('a')}"), "it answers as before"
+    other = await stores(f"redis+cluster://127.0.0.1:{new.port}")
+    assert await other.end(sid("a"), "revoked") is not None
+    assert old.ask("HGET", f"{TAG}s:{sid('a')}", "ended") is None
+    with pytest.raises(StoreUnavailable, match="certain"):
+        await feed.beat(cursor, 5)
+    assert await end_of(store, "a") == "revoked"
+    await feed.leave()
+
+
+async def test_a_change_at_an_isolated_primary_is_made_at_its_successor(clusters, stores):
+    cluster = clusters(cluster_require_full_coverage="no")
+    store = await stores(cluster.url)
+    await login(store, cookie("a"))
+    old = cluster.owner(SLOT)
+    new = cluster.isolate(old)
+    assert await store.end(sid("a"), "revoked") is not None
+    assert new.ask("HGET", f"{TAG}s:{sid('a')}", "ended") == "revoked"
+
+
+async def test_a_reader_needs_half_of_the_other_primaries_and_a_change_more(clusters, stores):
+    cluster = clusters(replicas=0, node_timeout=60_000)
+    store = await stores(cluster.url, timeout=1)
+    careless = await stores(f"{cluster.url}?authority=none", timeout=1)
+    await login(store, cookie("a"))
+    owner = cluster.owner(SLOT)
+    first, second = [node for node in cluster.nodes if node is not owner]
+    with first.server.frozen():
+        assert await alive(store, "a")
+        with pytest.raises(StoreUnavailable):
+            await store.supersede(sid("a"))
+        with second.server.frozen():
+            with pytest.raises(StoreUnavailable):
+                await store.load(sid("a"))
+            assert await alive(careless, "a")
+            await careless.supersede(sid("a"))
+    await store.supersede(sid("a"))
+
+
+async def test_a_dead_primary_is_replaced_and_what_it_acknowledged_is_there(clusters, stores):
+    cluster = clusters()
+    store = await stores(cluster.url)
+    await login(store, cookie("a"))
+    await login(store, cookie("b"))
+    assert await store.end(sid("a"), "revoked") is not None
+    cluster.owner(SLOT).server.kill()
+    with anyio.fail_after(30):
+        while True:
+            try:
+                assert await alive(store, "b")
+                break
+            except StoreUnavailable:
+                await anyio.sleep(0.05)
+    assert await end_of(store, "a") == "revoked"
+    await store.end(sid("b"), "logout")
+
+
+async def test_a_thawed_old_primary_of_a_cluster_is_not_believed(clusters, stores):
+    cluster = clusters()
+    store = await stores(cluster.url)
+    await login(store, cookie("a"))
+    old = cluster.owner(SLOT)
+    new = cluster.replica_of(old)
+    with old.server.frozen():
+        await failed_over(new)
+        other = await stores(f"redis+cluster://127.0.0.1:{new.port}")
+        assert await other.end(sid("a"), "revoked") is not None
+    for _ in range(20):  # in the first of them it may answer as if nothing had happened
+        assert await end_of(store, "a") == "revoked"
+
+
+async def failed_over(new: Node) -> None:
+    with anyio.fail_after(30):
+        while not (new.is_primary and new.info()["cluster_state"] == "ok"):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis+cluster://", "nodes of the cluster"),
+        ("redis+cluster://a:6379,", "nodes of the cluster"),
+        ("redis+cluster://a:port", "nodes of the cluster"),
+        ("redis+cluster://a:6379/1", "database 0"),
+        ("redis+cluster://a:6379?authority=some", "authority=none"),
+        ("redis://a:6379?authority=none", "authority=none"),
+    ],
+)
+def test_a_url_that_cannot_be_right_is_refused(url, says):
+    with pytest.raises(ConfigurationError, match=says):
+        RedisStore(url)
+
+
+async def test_any_node_will_do_and_one_that_is_gone_does_not_matter(cluster, cluster_url, stores):
+    for node in cluster.nodes:
+        await stores(f"redis+cluster://127.0.0.1:1,127.0.0.1:{node.port}/0")
+
+
+async def test_a_single_server_is_no_cluster_and_a_node_of_one_is_no_single_server(redis_url, cluster_url, stores):
+    with pytest.raises(ConfigurationError, match="no cluster"):
+        await stores(redis_url.replace("redis://", "redis+cluster://"))
+    with pytest.raises(ConfigurationError, match="cluster"):
+        await stores(cluster_url.replace("redis+cluster://", "redis://").partition(",")[0])
