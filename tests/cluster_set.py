@@ -43,7 +43,12 @@ class Node:
     def __init__(self, directory: Path, **config: str) -> None:
         # The bus is 10,000 ports higher unless told otherwise, and free ports are often too high for that.
         self.bus = free_port()
-        fixed = {"cluster_enabled": "yes", "cluster_port": str(self.bus), "repl_diskless_sync_delay": "0"}
+        fixed = {
+            "cluster_enabled": "yes",
+            "cluster_port": str(self.bus),
+            "repl_diskless_sync_delay": "0",
+            "enable_debug_command": "yes",
+        }
         self.server = Valkey(directory, **fixed, **config)
         self.port = self.server.port
         self.client = redis.Redis(port=self.port, decode_responses=True, socket_timeout=10, protocol=2)
@@ -64,6 +69,11 @@ class Node:
     def owner_of(self, slot: int) -> str | None:
         """The id of the node that owns a slot, in this one's opinion."""
         return next((str(node[2]) for first, last, node, *_ in self.slots() if first <= slot <= last), None)
+
+    @property
+    def first_slot(self) -> int:
+        """Of those that it takes for its own."""
+        return int(next(first for first, _, node, *_ in self.slots() if node[2] == self.id))
 
     def slots(self) -> list[Any]:
         """CLUSTER SLOTS, as it is answered."""
@@ -182,17 +192,13 @@ class ClusterSet:
         return replica
 
     def isolate(self, primary: Node) -> Node:
-        """A primary that no longer hears of the others, nor they of it, and that answers on as if it still had its
-        slots, which its replica has taken. That replica."""
-        replica = self.replica_of(primary)
-        others = [node for node in self.nodes if node not in (primary, replica)]
-        for node in (*others, replica):
-            primary.ask("CLUSTER", "FORGET", node.id)
-        for node in others:
-            node.ask("CLUSTER", "FORGET", primary.id)
-        slot = next(first for first, _, node, *_ in primary.slots() if node[2] == primary.id)
+        """A primary that hears none of the others any more, and answers on as if it still had its slots, which its
+        replica takes. That replica."""
+        replica, slot = self.replica_of(primary), primary.first_slot
+        primary.ask("CONFIG", "SET", "cluster-node-timeout", 600_000)  # it does not notice
+        primary.ask("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
         replica.ask("CLUSTER", "FAILOVER", "TAKEOVER")
-        wait_until(lambda: all(node.owner_of(slot) == replica.id for node in (*others, replica)))
+        wait_until(lambda: all(node.owner_of(slot) == replica.id for node in self.nodes if node is not primary))
         return replica
 
     def replica_of(self, primary: Node) -> Node:

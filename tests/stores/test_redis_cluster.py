@@ -121,7 +121,7 @@ async def test_a_beat_follows_the_keys_that_have_moved_and_leaves_those_that_hav
 
 
 async def test_an_isolated_primary_is_not_believed(clusters, stores):
-    cluster = clusters(cluster_require_full_coverage="no")
+    cluster = clusters()
     store = await stores(cluster.url)
     await login(store, cookie("a"))
     feed, cursor = store.feed(), await store.newest()
@@ -139,7 +139,7 @@ async def test_an_isolated_primary_is_not_believed(clusters, stores):
 
 
 async def test_a_change_at_an_isolated_primary_is_made_at_its_successor(clusters, stores):
-    cluster = clusters(cluster_require_full_coverage="no")
+    cluster = clusters()
     store = await stores(cluster.url)
     await login(store, cookie("a"))
     old = cluster.owner(SLOT)
