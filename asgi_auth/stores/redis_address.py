@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from asgi_auth.errors import ConfigurationError
+from asgi_auth.stores.redis_layout import MOST
 from asgi_auth.stores.redis_topology import Server
 
 MAX_CONNECTIONS = 50
@@ -38,6 +39,7 @@ class Address(NamedTuple):
     Attributes:
         prefix: of our keys.
         acks: replicas that must confirm each change.
+        partitions: how many a new store is to have, if the URL says so.
         authority: whether those who decide on a failover are asked.
         nodes: those of a cluster that the URL names; else none.
         sentinels: those that it names; else none.
@@ -48,6 +50,7 @@ class Address(NamedTuple):
     way: Way
     prefix: str
     acks: int = 0
+    partitions: int | None = None
     authority: bool = True
     nodes: tuple[Server, ...] = ()
     sentinels: tuple[Server, ...] = ()
@@ -70,6 +73,7 @@ def parse_address(url: str) -> Address:
     acks = options.pop("acks", "0")
     if not acks.isdecimal():
         raise ConfigurationError("ASGI_AUTH_STORE: ?acks= needs a number of replicas, such as ?acks=1")
+    partitions = _partitions(options.pop("partitions", None))
     unchecked = options.get("ssl_check_hostname", "true").lower() in {"false", "no", "n", "f", "0"}
     if options.get("ssl_cert_reqs", "required") != "required" or unchecked:
         raise ConfigurationError(
@@ -81,7 +85,15 @@ def parse_address(url: str) -> Address:
         raise ConfigurationError("ASGI_AUTH_STORE: ?authority=none is the only choice, and only where others decide")
     parse = {"": _parse_server, "sentinel": _parse_sentinels, "cluster": _parse_cluster}[deployment]
     address = parse(scheme, base.partition("://")[2], options)
-    return address._replace(prefix=prefix, acks=int(acks), authority=authority is None)
+    return address._replace(prefix=prefix, acks=int(acks), partitions=partitions, authority=authority is None)
+
+
+def _partitions(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST):
+        raise ConfigurationError(f"ASGI_AUTH_STORE: ?partitions= is a number from 1 to {MOST}, such as ?partitions=16")
+    return int(text)
 
 
 def _parse_server(scheme: str, rest: str, options: dict[str, str]) -> Address:

@@ -6,13 +6,11 @@ for a replica if there is one. Which server it is, and whether it still is the o
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import anyio
@@ -26,6 +24,7 @@ from asgi_auth.stores.redis_address import Address, parse_address
 from asgi_auth.stores.redis_checks import check_server, parse_info
 from asgi_auth.stores.redis_cluster import Cluster
 from asgi_auth.stores.redis_links import Links
+from asgi_auth.stores.redis_scripts import load_scripts
 from asgi_auth.stores.redis_sentinel import Sentinels
 from asgi_auth.stores.redis_topology import OneServer, Server, Topology
 
@@ -39,26 +38,6 @@ UNCONFIRMED = Kind("change_unconfirmed", "WARN", "No replica confirmed a change 
 _UNCERTAIN = "it is not certain that this Redis still is the primary"
 
 Value = str | bytes | float | bool | None
-
-
-class Script(NamedTuple):
-    """A Lua script with the common part in it, and the SHA-1 by which the server knows it."""
-
-    source: bytes
-    sha: str
-
-
-def load_scripts() -> dict[str, Script]:
-    """All scripts by name. The first line of each (`#!lua flags=…`) stays the first: it tells the server what may run
-    while it is full, a replica, or without replicas, before anything is written."""
-    sources = {path.name: path.read_bytes() for path in (files("asgi_auth.stores") / "lua").iterdir()}
-    common = sources.pop("common.lua")
-    scripts = {}
-    for name, source in sources.items():
-        shebang, _, body = source.partition(b"\n")
-        whole = shebang + b"\n" + common + body
-        scripts[name.removesuffix(".lua")] = Script(whole, hashlib.sha1(whole, usedforsecurity=False).hexdigest())
-    return scripts
 
 
 class RedisClient:
@@ -75,6 +54,8 @@ class RedisClient:
     def __init__(self, url: str, *, timeout: float) -> None:
         address = parse_address(url)
         self.prefix = address.prefix
+        self.partitions = address.partitions
+        self.is_cluster = bool(address.nodes)
         self._timeout = timeout
         self._topology = _topology(address, timeout)
         self._acks = address.acks
@@ -116,21 +97,27 @@ class RedisClient:
         with self._in_time():
             return _accepted(decoded(await self._ask(str(command[1]), [command], change=change)))
 
-    async def run(self, name: str, key: str, arguments: Sequence[Value], *, change: bool, raw: bool = False) -> Any:
-        """Run a script. `change`: wait for a replica, if one is connected, in the same round trip. `raw`: the reply's
-        texts stay bytes.
+    async def run(
+        self, name: str, asked: Mapping[str, Sequence[Value]], *, change: bool, raw: bool = False
+    ) -> dict[str, Any]:
+        """Run a script for each of some keys with its arguments, in one buffer to each server. The replies, by key.
+        `change`: wait for a replica, if one is connected, in the same round trip. `raw`: the replies' texts stay bytes.
 
         Raises:
             StoreUnavailable: no reply came, or a refusal (full, read-only, loading, not permitted, …), or nobody knows
                 whether this server still is the one: whether a change stands is not known.
         """
         script = self._scripts[name]
-        command = ("EVALSHA", script.sha, 2, key, _never(key), *arguments)
+        commands = {key: ("EVALSHA", script.sha, 2, key, _never(key), *arguments) for key, arguments in asked.items()}
         with self._in_time():
-            reply = await self._ask(key, [command], change=change)
-            if isinstance(reply, redis.exceptions.NoScriptError):  # the server was restarted or flushed
-                reply = await self._ask(key, [("SCRIPT", "LOAD", script.source), command], change=change)
-        return _accepted(reply if raw else decoded(reply))
+            replies = await self._ask_together(commands, change=change) if len(commands) > 1 else {}
+            for key in commands.keys() - replies.keys():
+                reply = await self._ask(key, [commands[key]], change=change)
+                if isinstance(reply, redis.exceptions.NoScriptError):  # the server was restarted or flushed
+                    loading = ("SCRIPT", "LOAD", script.source)
+                    reply = await self._ask(key, [loading, commands[key]], change=change)
+                replies[key] = reply
+        return {key: _accepted(reply if raw else decoded(reply)) for key, reply in replies.items()}
 
     async def beat(self, asked: Mapping[str, Sequence[Sequence[Value]]], *, timeout: float) -> dict[str, list[Any]]:
         """Send commands for each of some keys once, in one buffer to each server, on the one connection to it that does
@@ -225,6 +212,33 @@ class RedisClient:
             raise StoreUnavailable(f"Redis gave no answer within {timeout:g} s") from error
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis cannot be asked ({type(error).__name__})") from error
+
+    async def _ask_together(self, commands: Mapping[str, Sequence[Value]], *, change: bool) -> dict[str, Any]:
+        """The replies to a command for each of several keys. Left out is what this does not settle (the key is
+        elsewhere, a connection broke, a refusal): it may be asked again by itself."""
+        of_server = await self._by_server(commands)
+        jobs = [
+            partial(self._ask_server, server, {key: commands[key] for key in keys}, change=change)
+            for server, keys in of_server.items()
+        ]
+        return {key: reply for replies in await together(jobs) for key, reply in replies.items()}
+
+    async def _ask_server(
+        self, server: Server, commands: Mapping[str, Sequence[Value]], *, change: bool
+    ) -> dict[str, Any]:
+        checks = self._checks(server, next(iter(commands)), change=change)
+        try:
+            replies = await self._send(self._links, server, [*commands.values(), *checks])
+        except (redis.ConnectionError, OSError):
+            return {}
+        own, others = replies[: len(commands)], replies[len(commands) :]
+        settled = {
+            key: reply for key, reply in zip(commands, own, strict=True) if not isinstance(reply, redis.RedisError)
+        }
+        if settled:
+            self._checked(server, checks, others)
+        sure = await self._topology.have_authority(dict.fromkeys(settled, server), change=change)
+        return settled if sure else {}
 
     async def _ask(self, key: str, commands: Sequence[Sequence[Value]], *, change: bool) -> Any:
         """The reply to the last of some commands for one key, by the server whose it is, and still was after that. All

@@ -211,7 +211,12 @@ class Entry(NamedTuple):
 
     def is_after(self, cursor: Cursor) -> bool:
         """Whether this one came later than what is applied, if both are of one history."""
-        return self.partition < len(cursor) and _order(self.id) > _order(cursor[self.partition].id)
+        return self.partition < len(cursor) and self.order > cursor[self.partition].order
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """What the id says, as numbers."""
+        return tuple(map(int, self.id.split("-")))
 
 
 Cursor = tuple[Entry, ...]
@@ -221,10 +226,6 @@ Cursor = tuple[Entry, ...]
 def advanced(cursor: Cursor, entry: Entry) -> Cursor:
     """The cursor, with this entry applied."""
     return (*cursor[: entry.partition], entry, *cursor[entry.partition + 1 :])
-
-
-def _order(entry_id: str) -> tuple[int, ...]:
-    return tuple(map(int, entry_id.split("-")))
 
 
 class Revocation(NamedTuple):

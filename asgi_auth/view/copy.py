@@ -169,7 +169,8 @@ class Copy:
             self.ends.user(self.history.epoch, values["id"], values["ended_below"])
         elif event.kind == "all":
             self.all_changed(values["era"])
-            self.ends.everybody(self.history.epoch, values["era"])
+            if values["era"] is not None:
+                self.ends.everybody(self.history.epoch, values["era"])
         elif event.kind == "keys":
             self._keys_changed()
         self._count()

@@ -13,6 +13,7 @@ import sys
 import textwrap
 from typing import Any, NamedTuple
 
+from asgi_auth.stores import redis_replies as replies
 from asgi_auth.stores.feed import Beat
 from asgi_auth.stores.redis_feed import RedisFeed
 from asgi_auth.stores.sqlite_feed import SQLiteFeed
@@ -41,7 +42,7 @@ class Bug(NamedTuple):
 
 _READS_AFTER_AN_ID = (
     Edit(RedisFeed, "beat", 'events", at.id, "+"', 'events", f"({at.id}", "+"'),
-    Edit(RedisFeed, "beat", "Beat.of([self._entry(*reply) for reply in found], at)", "_after(self, found)"),
+    Edit(RedisFeed, "beat", "Beat.of([replies.entry(at.partition, *reply) for reply in page], at)", "_after(at, page)"),
 )
 
 BUGS: dict[str, Bug] = {
@@ -210,8 +211,8 @@ def _source(owner: Any, function: str) -> str:
 # What edits call
 
 
-def _after(feed: Any, found: Any) -> Beat:
-    return Beat(tuple(feed._entry(*reply) for reply in found), more=len(found) >= 1000)
+def _after(at: Any, page: Any) -> Beat:
+    return Beat(tuple(replies.entry(at.partition, *reply) for reply in page), more=len(page) >= 1000)
 
 
 async def _late_mark(view: Any, sid: str) -> Any:

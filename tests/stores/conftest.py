@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store_helpers import owners
 
 from asgi_auth.stores import Store
 from asgi_auth.stores.opening import open_store
@@ -15,12 +16,14 @@ from asgi_auth.stores.opening import open_store
 def url_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if kind in {"redis", "cluster"}:
         return str(request.getfixturevalue(f"{kind}_url"))
+    if kind == "redis-16":
+        return f"{request.getfixturevalue('redis_url')}?partitions=16"
     if kind == "sqlite":
         return f"sqlite:///{tmp_path / 'store.sqlite3'}"
     return "memory://"
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis", "cluster"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "redis-16", "cluster"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url_of(request.param, request, tmp_path)
 
@@ -35,5 +38,6 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def store(store_url: str, clock: Callable[[], float], anyio_backend: Any) -> AsyncIterator[Store]:
     store = open_store(store_url, timeout=10.0, clock=clock)
     await store.open()
+    owners.clear()
     yield store
     await store.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zlib
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,14 @@ def digest(secret: str) -> str:
     return sha256(secret.encode()).hexdigest()
 
 
+owners: dict[str, str] = {}
+"""By name, the users of sessions that are not alice's. A visitor's is like a user of the session's name."""
+
+
 def sid(name: str) -> str:
-    """A session's id as the stores know it: two hex digits of the partition, then something random."""
-    return f"00{name}"
+    """A session's id as the stores know it: two hex digits that lead to its user's partition, whether there is one or
+    there are 16, then something random."""
+    return f"{zlib.crc32(owners.get(name, 'alice').encode()) & 0xFF:02x}{name}"
 
 
 def presented(name: str, secret: str | None = None) -> Presented:
@@ -50,6 +56,7 @@ def presented(name: str, secret: str | None = None) -> Presented:
 
 def cookie(name: str, user_id: str | None = "alice", **changes: Any) -> NewSession:
     """A session in cookie mode; its secret is its name."""
+    owners[name] = user_id or name
     values: dict[str, Any] = {
         "sid": sid(name),
         "user_id": user_id,

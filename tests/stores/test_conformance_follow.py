@@ -19,7 +19,7 @@ async def test_an_empty_feed_gets_a_first_entry_once(store):
     first = await store.newest()
     assert {entry.event.kind for entry in first} == {"begun"}
     assert await store.newest() == first
-    assert await store.events() == list(first)
+    assert sorted(await store.events(), key=lambda entry: entry.partition) == list(first)
 
 
 async def test_a_beat_brings_what_came_after_its_cursor(store):

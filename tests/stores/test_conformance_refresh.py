@@ -235,7 +235,7 @@ async def test_an_ended_session_is_ended_and_not_reused(store, session):
 
 async def test_each_session_has_refresh_tokens_of_its_own(store, session):
     await add_user(store, "bob")
-    await login(store, bearer("b1", "bob", sid=sid("b")))
+    await login(store, bearer("b1", "bob", sid=cookie("b", "bob").sid))
     await exchange(store, "s", 1, "r1", "r2")
     assert (await record_of(store, "b")).grant.generation == 1
     assert (await exchange(store, "b", 1, "b1", "b2")).outcome == "made"

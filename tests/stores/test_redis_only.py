@@ -24,8 +24,9 @@ from store_helpers import (
 
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.stores import Ended
-from asgi_auth.stores.redis import SCHEMA, RedisStore
-from asgi_auth.stores.redis_client import load_scripts
+from asgi_auth.stores.redis import RedisStore
+from asgi_auth.stores.redis_partitions import SCHEMA
+from asgi_auth.stores.redis_scripts import load_scripts
 
 
 @pytest.fixture

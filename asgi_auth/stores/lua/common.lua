@@ -184,6 +184,23 @@ local function bury(sid, r, reason, quiet)
   return { sid, r.user or '', reason }
 end
 
+-- Whether a secret with this digest opens a session: the current one, or the one before it in its grace.
+local function shows(r, digest)
+  return digest ~= '' and (r.digest == digest or (r.previous_digest == digest and NOW < (tonumber(r.previous_until) or 0)))
+end
+
+-- The data of a session, keys and values in turn.
+local function data(r)
+  local found = {}
+  for field, value in pairs(r) do
+    if string.sub(field, 1, 2) == 'd:' then
+      found[#found + 1] = string.sub(field, 3)
+      found[#found + 1] = value
+    end
+  end
+  return found
+end
+
 -- For scripts that write: the session if it lives, else nil, what is left of it, and why it is dead. A record that cannot
 -- be read ends here, and nothing else does.
 local function alive(sid, by)

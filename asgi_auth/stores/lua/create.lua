@@ -1,9 +1,10 @@
 #!lua
--- ARGV: sid, limit (0: none), evict or '', what it replaces (sid, digest), whose data it takes (sid, digest), number of
--- methods, the methods as JSON texts, then fields and values: the record as it would be if the clock stood at 0, the data.
-local sid, limit, evict, methods = ARGV[4], tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[11])
+-- ARGV: sid, limit (0: none), evict or '', what it replaces (sid, digest), whose data it takes (sid, digest), whether it
+-- is only asked ('': it is made), number of methods, the methods as JSON texts, then fields and values: the record as it
+-- would be if the clock stood at 0, the data.
+local sid, limit, evict, methods = ARGV[4], tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[12])
 local new = {}
-for i = 12 + methods, #ARGV, 2 do
+for i = 13 + methods, #ARGV, 2 do
   new[LONG[ARGV[i]] or ARGV[i]] = ARGV[i + 1]
 end
 local id, key = new.user, P .. 's:' .. sid
@@ -31,8 +32,7 @@ local function shown(other, secret)
   if not r then
     return nil, gone or {}, why
   end
-  local good = r.digest == secret or (r.previous_digest == secret and NOW < (tonumber(r.previous_until) or 0))
-  return secret ~= '' and good and r or nil
+  return shows(r, secret) and r or nil
 end
 local old, dead_old, why_old = shown(ARGV[7], ARGV[8])
 local visit, dead_visit, why_visit = shown(ARGV[9], ARGV[10])
@@ -62,6 +62,10 @@ if u and limit > 0 and not new.pending then
   end)
 end
 
+if ARGV[11] ~= '' then
+  return { 'free' }
+end
+
 -- The place of what was shown is taken: a living session ends and may leave its data; a dead one says from now on why
 -- its holder should not clear the new cookie.
 local ended = {}
@@ -85,9 +89,9 @@ end
 
 local amr, now = {}, text(NOW)
 for i = 1, methods do
-  amr[i] = ARGV[11 + i] .. ':' .. now
+  amr[i] = ARGV[12 + i] .. ':' .. now
 end
-put(key, ARGV, 12 + methods)
+put(key, ARGV, 13 + methods)
 write(sid, 'created_at', now, 'seen_at', now, 'authenticated_at', now, 'tokens_until', 0, 'expires_at', text(NOW + new.expires_at),
   'amr', '{' .. table.concat(amr, ',') .. '}', 'era', redis.call('HGET', P .. 'era', 'n') or 0)
 if new.generation then

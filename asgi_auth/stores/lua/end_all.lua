@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- ARGV: reason, the era that it should have been ('' none). No loop: a session knows its era. In a cluster once for each
--- partition.
+-- ARGV: reason, the era that it should have been ('' none), whether it is so in all partitions then ('': not yet). No
+-- loop: a session knows its era. Once for each partition.
 local n = tonumber(redis.call('HGET', P .. 'era', 'n') or 0)
 local lost = tonumber(ARGV[5])
 if lost and n >= lost then
@@ -8,4 +8,4 @@ if lost and n >= lost then
 end
 n = lost or n + 1
 redis.call('HSET', P .. 'era', 'n', n, 'reason', ARGV[4], 'at', text(NOW))
-emit('all', 'era', n)
+emit('all', 'era', ARGV[6] ~= '' and n or '')

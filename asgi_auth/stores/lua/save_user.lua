@@ -1,15 +1,16 @@
 #!lua
 -- ARGV: user, the revision that must stand ('': there is no user), bump or '', reason that ends the sessions or '', the
--- sid that is kept or '', its new digest or '', the name's compared form ('': as it was), whether it has a name, then the
--- row's fields and values.
+-- sid that is kept or '', its new digest or '', the name's compared form ('': as it was), whether it has a name, whether
+-- names are kept elsewhere (it was reserved there), then the row's fields and values. The revision or a refusal, and the
+-- name that is to be let go of elsewhere.
 local id, expected, bump, ends, name = ARGV[4], ARGV[5], ARGV[6] ~= '', ARGV[7], ARGV[10]
 local key = P .. 'u:' .. id
 local u = user(id)
 local there = u and u.deleted ~= '1'
 if u and u.by == NONCE then -- this very call, asked again
-  return tonumber(u.revision)
+  return { tonumber(u.revision), '' }
 elseif expected == '' and there or expected ~= '' and not (there and u.revision == expected) then
-  return 'changed'
+  return { 'changed' }
 end
 
 if ARGV[11] == '' then
@@ -17,15 +18,17 @@ if ARGV[11] == '' then
 elseif name == '' then
   name = there and u.name_key
 end
-if name then
+local apart, freed = ARGV[12] ~= '', there and u.name_key ~= name and u.name_key or ''
+if name and not apart then
   local owner = redis.call('GET', P .. 'n:' .. name)
   if owner and owner ~= id then
-    return 'taken'
+    return { 'taken' }
   end
   redis.call('SET', P .. 'n:' .. name, id)
 end
-if there and u.name_key and u.name_key ~= name then
-  redis.call('DEL', P .. 'n:' .. u.name_key)
+if freed ~= '' and not apart then
+  redis.call('DEL', P .. 'n:' .. freed)
+  freed = ''
 end
 
 local rises = bump or ends ~= '' or not there
@@ -41,9 +44,9 @@ redis.call('HSETNX', key, 'ended_below', 0)
 if name then
   redis.call('HSET', key, 'name_key', name)
 end
-put(key, ARGV, 12)
+put(key, ARGV, 13)
 redis.call('ZADD', P .. 'users', 0, id)
 if rises then
   user_changed(id, kept)
 end
-return revision
+return { revision, freed }
