@@ -242,7 +242,7 @@ class Store(Protocol):
         """The refresh token of this generation, or an access token of it, has been seen. The first time counts."""
 
     async def sweep(self, limit: int = SWEPT) -> Swept:
-        """Collect what is over, in one small step of at most about `limit` rows.
+        """Collect what is over, in one small step of at most about `limit` rows of each partition.
 
         A user's session past its idle or absolute end becomes a tombstone and is told here: once, by whichever process
         swept it, with the reason for which it is dead. Whatever else makes a tombstone of it first tells it instead

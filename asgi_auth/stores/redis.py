@@ -7,7 +7,6 @@ stands in `lua/common.lua`; where a script runs in `redis_partitions`; how serve
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, cast
 
@@ -138,8 +137,7 @@ class RedisStore(CreateVerb, UserVerbs, HistoryVerbs):
         return None if reply is None else replies.ended(reply)
 
     async def sweep(self, limit: int = SWEPT) -> Swept:
-        layout = await self._layout()
-        steps = await self._everywhere("sweep", math.ceil(limit / layout.size), change=False)
+        steps = await self._everywhere("sweep", limit, change=False)
         ended = tuple(replies.ended(one) for found, _ in steps.values() for one in found)
         return Swept(ended, full=any(full for _, full in steps.values()))
 

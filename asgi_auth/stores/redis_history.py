@@ -54,16 +54,16 @@ class HistoryVerbs(Partitioned):
         await self._run(layout, member.partition, "expel", member.name, member.value, change=False)
 
     async def history(self) -> History:
-        layout = await self._layout()
-        found = await self._everywhere("history", secrets.token_hex(4), layout.size, change=False)
-        _, era, now, count = found[0]
-        if int(count) != layout.size:  # emptied, and begun anew by a process that was told another number
-            self._found(int(count))
-            return await self.history()
+        await self._settle()  # a store that was emptied is begun anew, by whoever asks first
+        found = await self._histories()
         epoch = 0
         for name, *_ in found.values():
             epoch ^= int(name, 16)
+        _, era, now = found[0]
         return History(f"{epoch:08x}", int(era), float(now))
+
+    async def _histories(self) -> dict[int, list[str]]:
+        return await self._everywhere("history", secrets.token_hex(4), change=False)
 
     async def end_all(self, reason: Reason, *, lost: int | None = None) -> None:
         layout = await self._layout()
@@ -72,8 +72,7 @@ class HistoryVerbs(Partitioned):
             # The same era for all, also after an end that some have heard of. The first partition's is the store's, and
             # tells that it is so everywhere: it comes last.
             if lost is None:
-                histories = await self._everywhere("history", secrets.token_hex(4), layout.size, change=False)
-                lost = 1 + max(int(era) for _, era, *_ in histories.values())
+                lost = 1 + max(int(era) for _, era, _ in (await self._histories()).values())
             await self._each(layout, "end_all", dict.fromkeys(others, (reason, lost, "")), change=True)
         await self._run(layout, 0, "end_all", reason, lost, True, change=True)
 

@@ -48,12 +48,19 @@ class Partitioned:
     async def open(self) -> None:
         try:
             await self._client.open()
-            await self._settle()
+            layout = await self._settle()
         except StoreUnavailable as error:
             wrong = misconfiguration(error.__cause__)
             if wrong is None:
                 raise
             raise ConfigurationError(f"ASGI_AUTH_STORE: {wrong}") from error.__cause__
+        if self._client.partitions not in (None, layout.size):
+            _log.warning(
+                "ASGI_AUTH_STORE: ?partitions=%d, but this store was made with %d, which stands: what is there would "
+                "not be found otherwise. Another number needs another ?prefix=, which logs everybody out",
+                self._client.partitions,
+                layout.size,
+            )
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -82,18 +89,7 @@ class Partitioned:
                 f"ASGI_AUTH_STORE: these keys were made by another version of asgi-auth (schema {schema!r}, this one "
                 f"has {SCHEMA!r}): upgrade, or choose another ?prefix="
             )
-        return self._found(int(count or "1"))
-
-    def _found(self, count: int) -> Layout:
-        said = self._client.partitions
-        if said not in (None, count):
-            _log.warning(
-                "ASGI_AUTH_STORE: ?partitions=%d, but this store was made with %d, which stands: what is there would "
-                "not be found otherwise. Another number needs another ?prefix=, and logs everybody out",
-                said,
-                count,
-            )
-        self._known = Layout(self._client.prefix, count)
+        self._known = Layout(self._client.prefix, int(count or "1"))
         return self._known
 
     # Scripts. The first argument says where; `change`: it writes what must not be lost; `raw`: texts stay bytes

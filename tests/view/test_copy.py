@@ -32,7 +32,8 @@ def living(clock, name, user_id="alice", **changes):
 
 def admit(copy, clock, *names, **changes):
     for name in names:
-        assert copy.admit(sid(name), copy.mark(), living(clock, name, **changes))
+        loaded = living(clock, name, **changes)
+        assert copy.admit(sid(name), copy.mark(), loaded)
 
 
 def held(copy, *names):
