@@ -81,9 +81,10 @@ class Partitioned:
         usual = OF_A_CLUSTER if self._client.is_cluster else 1
         tag = Layout(self._client.prefix, 1).tag(0)
         names = f"{tag}once:schema", f"{tag}once:partitions"
-        # Both or none: a store of before there were several has the first alone.
-        await self._client.one("MSETNX", names[0], SCHEMA, names[1], self._client.partitions or usual, change=True)
         schema, count = await self._client.one("MGET", *names)
+        if schema is None:  # both are written or none, whoever else is here
+            await self._client.one("MSETNX", names[0], SCHEMA, names[1], self._client.partitions or usual, change=True)
+            schema, count = await self._client.one("MGET", *names)
         if schema != SCHEMA or not (count or "1").isdecimal():
             raise ConfigurationError(
                 f"ASGI_AUTH_STORE: these keys were made by another version of asgi-auth (schema {schema!r}, this one "

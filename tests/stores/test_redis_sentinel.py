@@ -230,6 +230,7 @@ async def test_wait_follows_a_write_on_the_same_connection(serve, anyio_backend)
     await add_user(store)
     await store.aclose()
     fresh = open_store(f"{primary.url}?acks=1", timeout=2)
+    await fresh.open()
     with replica.frozen():
         assert primary._client().wait(1, 1) == 1  # who wrote nothing hears that all is well
         with pytest.raises(StoreUnavailable, match="acks=1"):
