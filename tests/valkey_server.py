@@ -61,6 +61,8 @@ class Valkey:
         where = {"port": "0"} if unix else {"bind": self.host}
         if unix or self._namespace:  # where a namespace's port cannot be reached, its files can
             where["unixsocket"] = f"{directory}/s"
+        if self._namespace:
+            where["protected-mode"] = "no"
         fixed = {} if sentinel else {"save": ""}
         given = {name.replace("_", "-"): value for name, value in config.items()}
         self._config = {**fixed, "dir": str(directory), **where, **given}

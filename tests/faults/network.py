@@ -35,12 +35,12 @@ def enter(namespace: str) -> None:
 
 class Cable:
     """Attributes:
-    namespace: where a process at the far end lives, by its file.
+    near, namespace: where processes at the near and at the far end live, by their files.
     """
 
     def __init__(self) -> None:
         self._ends = [f"faults-{os.getpid()}-{os.urandom(3).hex()}-{side}" for side in ("near", "far")]
-        self.namespace = str(_NAMES / self._ends[1])
+        self.near, self.namespace = (str(_NAMES / end) for end in self._ends)
 
     def lay(self) -> None:
         """Raises NoNamespaces: not here."""
@@ -54,6 +54,7 @@ class Cable:
             for number, name in enumerate(self._ends, 1):
                 _ip("-n", name, "link", "set", "cable", "address", f"02:00:00:00:00:0{number}", "up")
                 _ip("-n", name, "addr", "add", f"10.0.0.{number}/24", "dev", "cable")
+                _ip("-n", name, "link", "set", "lo", "up")  # for who talks to its own address
             self.mend()
         except subprocess.CalledProcessError as error:
             raise NoNamespaces(f"`{' '.join(error.cmd)}` failed: {error.stderr.strip()}") from None
@@ -75,7 +76,7 @@ class Cable:
         made: list[socket.socket] = []
 
         def listen() -> None:
-            enter(str(_NAMES / self._ends[0]))
+            enter(self.near)
             made.append(socket.create_server(("10.0.0.1", 0)))
 
         thread = threading.Thread(target=listen)
