@@ -108,7 +108,8 @@ class SentinelSet:
     @property
     def url(self) -> str:
         hosts = ",".join(f"{one.host}:{one.port}" for one in self.sentinels)
-        return f"redis+sentinel://{hosts}/{NAME}"
+        scheme = self.primary.url.partition("://")[0]
+        return f"{scheme}+sentinel://{hosts}/{NAME}"
 
     def named_by(self, sentinel: Valkey) -> Valkey | None:
         """The server that a Sentinel takes for the primary."""

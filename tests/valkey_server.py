@@ -67,9 +67,12 @@ class Valkey:
         given = {name.replace("_", "-"): value for name, value in config.items()}
         self._config = {**fixed, "dir": str(directory), **where, **given}
         self._process: subprocess.Popen[bytes] | None = None
+        # Who has a certificate speaks TLS and nothing else.
+        self._port = "tls-port" if "tls-cert-file" in given else "port"
+        self._config["port"] = "0"
         for attempt in range(5):  # another process may take the port before the server binds it
             if not unix:
-                self._config["port"] = str(free_port())
+                self._config[self._port] = str(free_port())
             try:
                 self.start()
                 break
@@ -79,7 +82,7 @@ class Valkey:
 
     @property
     def port(self) -> int:
-        return int(self._config["port"])
+        return int(self._config[self._port])
 
     @property
     def runs(self) -> bool:
@@ -87,7 +90,8 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        return f"unix://{self._directory}/s" if self._unix else f"redis://{self.host}:{self.port}"
+        scheme = "redis" if self._port == "port" else "rediss"
+        return f"unix://{self._directory}/s" if self._unix else f"{scheme}://{self.host}:{self.port}"
 
     @cached_property
     def control(self) -> Any:
@@ -96,6 +100,9 @@ class Valkey:
 
     def _client(self, **options: Any) -> redis.Redis:
         url = f"unix://{self._directory}/s" if "unixsocket" in self._config else self.url
+        if self._port == "tls-port":
+            options |= {"ssl_certfile": self._config["tls-cert-file"], "ssl_keyfile": self._config["tls-key-file"]}
+            options |= {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
         return redis.Redis.from_url(url, socket_timeout=10, retry=None, **options)
 
     def start(self) -> None:
