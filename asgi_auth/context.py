@@ -92,6 +92,7 @@ class Context(Incoming, SessionData):
     _session_cookie: bytes | None = None
     _visitor_cookie: bytes | None = None
     _seen_cookie: bytes | None = None
+    _foreign_cookie: bytes | None = None
 
     def __init__(self, auth: Runtime, scope: MutableMapping[str, Any]) -> None:
         self.auth = auth
@@ -245,6 +246,11 @@ class Context(Incoming, SessionData):
         self._session_cookie = self.pair.session.clear()
         self.is_plain = False
 
+    def carry(self, cookie: bytes) -> None:
+        """The answer carries a cookie that is not ours, too."""
+        self._foreign_cookie = cookie
+        self.is_plain = False
+
     def clear_unless_replaced(self, sid: str) -> None:
         """The cookie of this dead session goes, unless another one has taken its place when the answer starts."""
         self.outlived = sid
@@ -272,7 +278,7 @@ class Context(Incoming, SessionData):
                     self._session_cookie = self.pair.session.clear()
             except StoreUnavailable:
                 pass
-        ours = (self._seen_cookie, self._visitor_cookie, self._session_cookie)
+        ours = (self._foreign_cookie, self._seen_cookie, self._visitor_cookie, self._session_cookie)
         return [cookie for cookie in ours if cookie is not None]
 
     async def close(self) -> None:
@@ -359,8 +365,11 @@ class Context(Incoming, SessionData):
             parts.visitor_codec.encode(sid, secret), None, now=self.auth.clock()
         )
 
-    def greet_again(self, visitor: Presented, loaded: Loaded) -> None:
-        """A visitor who has data came back."""
+    def greet_again(self, visitor: Presented, loaded: Loaded, cookie: bytes | None = None) -> None:
+        """A visitor who has data came back. `cookie`: that the answer must carry for it."""
         self.visitor = visitor
+        if cookie is not None:
+            self._visitor_cookie = cookie
+            self.is_plain = False
         self.visiting = loaded
         self.rebase(loaded.record.data, keep=True)

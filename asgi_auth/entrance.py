@@ -20,6 +20,7 @@ from asgi_auth.http import values
 from asgi_auth.http.credentials import authorization, cookies, has_preflight
 from asgi_auth.http.forwarded import readings
 from asgi_auth.identity import Identity, Rejected
+from asgi_auth.moving import move_in
 from asgi_auth.sessions.seen import seen_version
 from asgi_auth.stores import Loaded
 
@@ -164,8 +165,11 @@ async def _by_cookie(context: Context) -> None:
             context.credential = found.session[0]
         else:
             _dead(context, answer)
-    if len(found.visitor) == 1 and context.identity is None and context.pending is None:
+    nobody = context.identity is None and context.pending is None
+    if len(found.visitor) == 1 and nobody:
         await _visitor(context, found.visitor[0], found.seen)
+    if nobody and context.auth.settings.starlette_sessions is not None:
+        await move_in(context)
 
 
 def _only_a_visitors(context: Context) -> bool:

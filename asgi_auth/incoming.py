@@ -14,6 +14,7 @@ from asgi_auth.http import values
 from asgi_auth.http.cookies import keep_problem
 from asgi_auth.http.forwarded import Peer, address_prefix, kept_address, loopback_request, peer
 from asgi_auth.http.origin import ALLOWED, SAFE_METHODS, Verdict, cross_origin
+from asgi_auth.model import Client
 from asgi_auth.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ class Incoming:
     def facts(self) -> RequestFacts:
         """What the log says of this request."""
         return RequestFacts.of(self.scope, address=self.kept_address, counted_by=self.address)
+
+    @property
+    def client(self) -> Client:
+        """What is kept of the device that a session begins on."""
+        agent = next((value for name, value in self.scope["headers"] if name == b"user-agent"), b"")
+        return Client(self.kept_address, agent[:256].decode("latin-1"))
 
     def cookie_problem(self) -> str | None:
         """Why the browser would drop the session's cookie, and the cure; None: it keeps it."""

@@ -21,6 +21,7 @@ from asgi_auth.errors import (
     StoreUnavailable,
 )
 from asgi_auth.hooks import Login
+from asgi_auth.leaving import leave_behind
 from asgi_auth.model import Client, Session, UserRow
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
@@ -97,6 +98,7 @@ class Logins:
             pending: the user has yet to prove more: it opens nothing, and soon ends.
         """
         self.keepable(context)
+        await leave_behind(context)
         settings = self._parts.settings
         sid, secret = new_sid(self._parts.store.partition(row.id)), new_secret()
         presented = Presented(sid, digest(secret))
@@ -109,12 +111,12 @@ class Logins:
             digest=presented.digest,
             amr=amr,
             acr=acr,
-            client=_client(context),
+            client=context.client,
             remember=remember,
             pending=pending,
         )
         before = context.identity or context.pending
-        row, created = await self._start(context, row, new, replaces=context.presented, data_from=context.visitor)
+        row, created = await self.start(context, row, new, replaces=context.presented, data_from=context.visitor)
         loaded = created.loaded
         max_age = int(loaded.record.expires_at - loaded.now) if remember and not pending else None
         cookie = context.pair.session.set(self._parts.codec.encode(sid, secret), max_age, now=self._parts.clock())
@@ -159,10 +161,10 @@ class Logins:
             ConfigurationError: there are public keys alone.
         """
         await self._parts.keys.signing_key()  # before there is a session that nobody could use
-        client = Client() if context is None else _client(context)
+        client = Client() if context is None else context.client
         new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr)
         new = replace(new, acr=acr, lifetime=lifetime or new.lifetime)
-        row, created = await self._start(context, row, new)
+        row, created = await self.start(context, row, new)
         scopes = row.scopes if asked is None else asked & row.scopes
         try:
             pair = await self._parts.grants.pair(created.loaded, text, generation=1, scopes=scopes)
@@ -222,6 +224,7 @@ class Logins:
         """End the session of this request, in either mode, and clear the cookies that came, unless others have taken
         their place. For nobody too."""
         context.must_be_early()
+        await leave_behind(context)
         store, presented = self._parts.store, context.presented
         identity = context.identity or context.pending
         clear = context.forged
@@ -242,7 +245,7 @@ class Logins:
         """Whether a cookie of this session may be cleared: ended just now, or nothing took its place meanwhile."""
         return ended is not None or await self._parts.session_backend.outlived(sid)
 
-    async def _start(
+    async def start(
         self,
         context: Context | None,
         row: UserRow,
@@ -250,8 +253,12 @@ class Logins:
         *,
         replaces: Presented | None = None,
         data_from: Presented | None = None,
+        moved: bool = False,
     ) -> tuple[UserRow, Created]:
         """Make the session for the user as `row` is, or as the row has become, if that still lets the user in.
+
+        Args:
+            moved: whether it goes on with one that began elsewhere, and so with a client that is not new.
 
         Raises:
             InvalidCredentials: the password changed meanwhile, or the user is disabled or gone.
@@ -274,7 +281,7 @@ class Logins:
             )
             if isinstance(created, Created):
                 await self._parts.endings.tell(created.ended, facts(context))
-                await self._began(context, row, new, created)
+                await self._began(context, row, new, created, moved)
                 return row, created
             if created == "limit":
                 self._exceeded(context, row)
@@ -303,7 +310,9 @@ class Logins:
             raise
         return row if wanted == user else await self._parts.users.reconcile(wanted)
 
-    async def _began(self, context: Context | None, row: UserRow, new: NewSession, created: Created) -> None:
+    async def _began(
+        self, context: Context | None, row: UserRow, new: NewSession, created: Created, moved: bool
+    ) -> None:
         if any(one.reason == "evicted" for one in created.ended):
             self._exceeded(context, row)
         if new.pending:
@@ -315,7 +324,7 @@ class Logins:
         self._parts.audit.record(
             audit.SESSION_CREATED, row.id, request=facts(context), sid=new.sid, backend=new.backend, amr=new.amr
         )
-        if context is not None and not new.pending and await self._is_new(row.id, new.client):
+        if context is not None and not new.pending and await self._is_new(row.id, new.client) and not moved:
             self._parts.audit.record(audit.LOGIN_NEW_DEVICE, row.id, request=facts(context), sid=new.sid)
 
     async def _is_new(self, user_id: str, client: Client) -> bool:
@@ -343,8 +352,3 @@ def facts(context: Context | None) -> audit.RequestFacts:
 
 def _limit(settings: Settings, row: UserRow) -> int:
     return settings.session_limit if row.session_limit is None else row.session_limit
-
-
-def _client(context: Context) -> Client:
-    agent = next((value for name, value in context.scope["headers"] if name == b"user-agent"), b"")
-    return Client(context.kept_address, agent[:256].decode("latin-1"))

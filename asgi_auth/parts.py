@@ -13,11 +13,11 @@ from asgi_auth import audit
 from asgi_auth.audit import Audit
 from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.backends.session import SessionBackend
-from asgi_auth.clients import KnownClients
 from asgi_auth.clock import Clock
 from asgi_auth.directory import Directory, StoreDirectory, load_directory
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.hooks import Endings, Hooks
+from asgi_auth.known_clients import KnownClients
 from asgi_auth.live import Lives
 from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.activity import Activity

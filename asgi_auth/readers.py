@@ -7,7 +7,7 @@ entry of a list, never a secret, nor an address that may hold one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,8 @@ from asgi_auth.http.cookies import CookieSpec, check
 from asgi_auth.http.forwarded import Proxies, is_loopback
 from asgi_auth.http.guarding import PathRules
 from asgi_auth.http.origin import parse_origin
+from asgi_auth.http.starlette_sessions import StarletteSessions
+from asgi_auth.http.strict import strict_json
 
 MIN_SECRET = 32
 """Bytes."""
@@ -262,12 +264,26 @@ def proxies(value: object) -> Proxies:
     return value if isinstance(value, Proxies) else Proxies.parse(texts(value))
 
 
+def starlette_sessions(value: object) -> StarletteSessions:
+    """A record as JSON, or a mapping."""
+    if isinstance(value, StarletteSessions):
+        return value
+    if isinstance(value, str):
+        try:
+            value = strict_json(value.encode("utf-8"))
+        except ValueError:
+            raise ValueError("is no JSON") from None
+    if not isinstance(value, Mapping):
+        raise ValueError("is a record")
+    return StarletteSessions.parse(value)
+
+
 def shown(value: object) -> str:
     """A value as text that its reader takes again; of secrets only how many there are. Empty: not set."""
     match value:
         case None | ():
             return ""
-        case SecretStr():
+        case SecretStr() | StarletteSessions():
             return "set"
         case (SecretBytes(), *_):
             return f"set ({len(value)})"

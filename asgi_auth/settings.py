@@ -22,6 +22,7 @@ from asgi_auth.errors import ConfigurationError
 from asgi_auth.http.cookies import CookieSpec, check, keep_problem
 from asgi_auth.http.forwarded import Proxies, hostname, is_loopback
 from asgi_auth.http.guarding import PathRules
+from asgi_auth.http.starlette_sessions import StarletteSessions
 from asgi_auth.model import BackendName
 
 VARIABLES = "ASGI_AUTH_"
@@ -191,6 +192,12 @@ class Settings(BaseSettings):
     fresh: Seconds = Field(15 * MINUTE, examples=["15m"])
     """How recent a login must be to end other sessions."""
 
+    starlette_sessions: Annotated[StarletteSessions, Read(readers.starlette_sessions)] | None = Field(
+        None, examples=['{"secret_key": "the one that it had", "user_key": "user_id"}']
+    )
+    """Sessions of Starlette's `SessionMiddleware` that go on as ours: the arguments it had, and `user_key`, under which
+    they hold the user's id. None: they count for nothing."""
+
     client_address: Annotated[Literal["prefix", "full", "off"], Read(readers.lower)] = Field(
         "prefix", examples=["prefix"]
     )
@@ -308,6 +315,11 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.jwt_key is not None and settings.jwt_key_file is not None:
         yield "jwt_key", f"is set, and {VARIABLES}JWT_KEY_FILE too: keep one of them"
     yield from _cookie_contradictions(settings)
+    old = settings.starlette_sessions
+    if old is not None and "session" not in settings.backends:
+        yield "starlette_sessions", f"is set, and {VARIABLES}BACKENDS has no session for them to become"
+    elif old is not None and old.session_cookie == settings.session_cookie:
+        yield "starlette_sessions", f"names the cookie of {VARIABLES}SESSION_COOKIE: ours needs a name of its own"
 
 
 def _cookie_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -378,4 +390,5 @@ def _what(error: Mapping[str, Any]) -> str:
 
 def _example(name: str) -> str:
     text = str((Settings.model_fields[name].examples or [""])[0])
-    return f'"{text}"' if " " in text else text
+    mark = "'" if '"' in text else '"'
+    return f"{mark}{text}{mark}" if " " in text else text

@@ -26,7 +26,11 @@ class Shortcut:
         self._recognised = parts.session_backend.known.get
         self._ask = parts.session_backend.ask
         self._names = parts.cookies.names
-        self._seen_names = parts.cookies.seen_names
+        self._others = parts.cookies.seen_names
+        old = settings.starlette_sessions
+        self._old_name = None if old is None else old.name
+        if self._old_name is not None:
+            self._others |= {self._old_name}
         self._anywhere = settings.url is not None
         """Whether the same cookies are ours wherever a request comes from."""
         self._clock = parts.view.clock
@@ -103,6 +107,7 @@ class Shortcut:
         """The one cookie of ours among others, `<name>=<text>`, and the text of `<cookie>-seen`. None: what came is not
         for here. Nothing: none came."""
         found = seen = b""
+        moves = False
         for part in header.split(b";"):
             key, _, value = part.partition(b"=")
             key = key.strip(b" \t")
@@ -111,9 +116,12 @@ class Shortcut:
                 if found or not value:
                     return None, b""
                 found = key + b"=" + value
-            elif key in self._seen_names:
-                seen = value
-        return found, seen
+            elif key in self._others:
+                if key == self._old_name:
+                    moves = True
+                else:
+                    seen = value
+        return (None, b"") if moves and not found else (found, seen)
 
 
 class RotatingShortcut(Shortcut):

@@ -72,6 +72,20 @@ class Users:
         row = found.row or await self.reconcile(found.user)
         return None if row.disabled else row
 
+    async def known(self, user_id: str) -> UserRow | None:
+        """The row of a user who is known by the id alone; None: the directory, or else the store, does not know them,
+        or they may not log in.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        if self._directory.refreshes:
+            user = await self._answer(self._in_time(user_id))
+            row = None if user is None else await self.reconcile(user)
+        else:
+            row = await self._store.user(user_id)
+        return None if row is None or row.deleted or row.disabled else row
+
     async def reconcile(self, user: User) -> UserRow:
         """The stored row of a user that somebody vouches for, made or changed where it is unlike. Like it: no write.
 

@@ -20,6 +20,7 @@ from asgi_auth.durations import Rate
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.http.forwarded import Proxies
 from asgi_auth.http.guarding import PathRules
+from asgi_auth.http.starlette_sessions import StarletteSessions
 from asgi_auth.readers import without_password
 from asgi_auth.settings import Settings
 
@@ -28,7 +29,7 @@ CANARY = "c4nary-" * 6
 EXISTING = {
     *("backends", "store", "staleness", "store_timeout", "secret", "url", "protect", "users", "user_refresh", "prefix"),
     *("session_cookie", "session_samesite", "session_domain", "session_path", "session_idle", "session_lifetime"),
-    *("session_partitioned", "client_address"),
+    *("session_partitioned", "client_address", "starlette_sessions"),
     *("session_limit", "session_limit_policy", "session_rotate", "session_max_size", "anonymous_idle", "passive_paths"),
     "insecure_http",
     *("jwt_algorithm", "jwt_key", "jwt_key_file", "jwt_issuer", "jwt_audience", "jwt_leeway", "jwt_max_size"),
@@ -148,6 +149,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("password_workers", "4", 4),
     ("fresh", "5m", 300.0),
     ("client_address", "Full", "full"),
+    ("starlette_sessions", '{"secret_key": "old"}', StarletteSessions("old")),
     ("trusted_origins", "https://a.example, http://b:81", frozenset({b"https://a.example", b"http://b:81"})),
     ("trusted_origins", "", frozenset()),
     ("trusted_proxies", "10.0.0.1, fd00::/8, unix", Proxies.parse(["10.0.0.1", "fd00::/8", "unix"])),
@@ -226,6 +228,7 @@ BAD: list[tuple[str, str, str]] = [
     ("session_samesite", "relaxed", "'lax', 'strict' or 'none'"),
     ("session_partitioned", "perhaps", "on or off"),
     ("client_address", "half", "'prefix', 'full' or 'off'"),
+    ("starlette_sessions", "old", "no JSON"),
     ("session_domain", "https://example.com", "without scheme"),
     ("session_domain", "com", "public suffix"),
     ("session_domain", "co.uk", "public suffix"),
@@ -634,7 +637,7 @@ def test_what_is_described_is_read_as_the_same() -> None:
         settings = Settings(**{name: text})
         shown = settings.describe(changed=True)
         assert list(shown) == [f"ASGI_AUTH_{name.upper()}"]
-        if name in ("secret", "jwt_key") or "@" in text or value in (None, ""):
+        if name in ("secret", "jwt_key", "starlette_sessions") or "@" in text or value in (None, ""):
             continue
         assert getattr(Settings(**{name: shown[f"ASGI_AUTH_{name.upper()}"]}), name) == value
 

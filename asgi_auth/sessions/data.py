@@ -76,7 +76,7 @@ class SessionData(MutableMapping[str, Any]):
         """What differs from what the store has, as far as we know."""
         put = {}
         for key, value in self._values.items():
-            text = _encode(key, value)
+            text = encoded(key, value)
             if text != self.stored.get(key):
                 put[key] = text
         return Changes(put, frozenset(self._deleted))
@@ -111,7 +111,7 @@ class SessionData(MutableMapping[str, Any]):
         self._write()
         if not isinstance(key, str):
             raise TypeError(f"a session's keys are text, not {type(key).__name__}")
-        _encode(key, value)
+        encoded(key, value)
         self._deleted -= {key}
         self._values[key] = value
 
@@ -152,7 +152,8 @@ class SessionData(MutableMapping[str, Any]):
             raise NoSessionData(objection)
 
 
-def _encode(key: str, value: Any) -> str:
+def encoded(key: str, value: Any) -> str:
+    """A value as JSON text, as it is kept under a key. Raises TypeError or ValueError: JSON cannot hold it."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         (key + text).encode("utf-8")

@@ -100,7 +100,7 @@ def new_record(new: NewSession, *, revision: int, era: int, data: Mapping[str, s
         client=new.client,
         created_at=now,
         seen_at=now,
-        authenticated_at=now,
+        authenticated_at=now - new.authenticated_ago,
         idle=new.idle,
         idle_expires_at=min(now + new.idle, expires_at),
         expires_at=expires_at,

@@ -80,7 +80,8 @@ class NewSession:
     """A session to be made. Durations in seconds; the store turns them into times.
 
     `user_id` None: a visitor's data. `digest` is empty in JWT mode, `grant` None in cookie mode. `pending`: a login
-    that is not complete; it is not listed, and no limit counts it.
+    that is not complete; it is not listed, and no limit counts it. `authenticated_ago`: seconds since the user has
+    proved who it is, where that was before.
     """
 
     sid: str
@@ -96,6 +97,7 @@ class NewSession:
     grant: NewGrant | None = None
     acr: str = ""
     pending: bool = False
+    authenticated_ago: float = 0.0
 
 
 class Swept(NamedTuple):

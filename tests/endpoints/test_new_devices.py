@@ -12,8 +12,8 @@ import pytest
 from endpoint_house import PASSWORDS, House
 
 from asgi_auth import User
-from asgi_auth.clients import KnownClients
 from asgi_auth.errors import StoreUnavailable
+from asgi_auth.known_clients import KnownClients
 from asgi_auth.model import Client
 from asgi_auth.stores.opening import open_store
 

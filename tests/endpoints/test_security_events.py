@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from endpoint_house import PASSWORDS, House, bearer, cookie_header
+from itsdangerous import TimestampSigner
 
 from asgi_auth import User
 from asgi_auth.errors import StoreUnavailable
@@ -233,13 +235,18 @@ async def test_a_silent_store_is_logged_and_answered_503(
     assert [one for one in events() if one["event"] == "store_unavailable"]
 
 
-async def test_every_way_in_raises_login_and_names_its_amr(house: House, events: Events) -> None:
+async def test_every_way_in_raises_login_and_names_its_amr(houses: Any, events: Events) -> None:
+    old = {"secret_key": "of Starlette's middleware", "max_age": None, "user_key": "user"}
+    house = await houses(starlette_sessions=old)
+    await house.auth.create_user("olga", "an old friend of the house", id="olga")
+    signed = TimestampSigner(old["secret_key"]).sign(b64encode(b'{"user": "olga"}')).decode()
+    await house.stranger().get("/whoami", headers={"cookie": f"session={signed}"})
     await house.login()
     await house.tokens("bob")
     await house.client.post("/auth/login", json={"username": "ian", "password": PASSWORDS["ian"], "mode": "jwt"})
     await house.auth.issue(User("robot"), amr=["hwk"])
     found = events()
-    for user, amr in (("alice", ["pwd"]), ("bob", ["pwd"]), ("ian", ["pwd"]), ("robot", ["hwk"])):
+    for user, amr in (("alice", ["pwd"]), ("bob", ["pwd"]), ("ian", ["pwd"]), ("robot", ["hwk"]), ("olga", [])):
         assert [one for one in found if one["event"] == f"authn_login_success:{user}"]
         [created] = [one for one in found if one["event"] == f"session_created:{user}"]
         assert created["amr"] == amr

@@ -289,3 +289,12 @@ async def test_a_forgotten_session_that_a_login_replaces_is_remembered_as_replac
     await login(store, cookie("new"), replaces=presented("old"))
     assert await end_of(store, "old") == "replaced"
     assert sid("old") not in await listed(store)
+
+
+async def test_who_has_logged_in_before_did_so_then(store, clock):
+    """A session that goes on from elsewhere: everything begins now but that."""
+    created = await login(store, cookie("m", authenticated_ago=5000.0))
+    found = created.loaded.record
+    assert found.created_at == clock()
+    assert found.authenticated_at == pytest.approx(clock() - 5000)
+    assert await record_of(store, "m") == found

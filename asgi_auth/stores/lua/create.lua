@@ -92,7 +92,8 @@ for i = 1, methods do
   amr[i] = ARGV[12 + i] .. ':' .. now
 end
 put(key, ARGV, 13 + methods)
-write(sid, 'created_at', now, 'seen_at', now, 'authenticated_at', now, 'tokens_until', 0, 'expires_at', text(NOW + new.expires_at),
+write(sid, 'created_at', now, 'seen_at', now, 'authenticated_at', text(NOW + new.authenticated_at),
+  'tokens_until', 0, 'expires_at', text(NOW + new.expires_at),
   'amr', '{' .. table.concat(amr, ',') .. '}', 'era', redis.call('HGET', P .. 'era', 'n') or 0)
 if new.generation then
   write(sid, 'made_at', now)

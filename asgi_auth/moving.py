@@ -1,0 +1,140 @@
+"""Moving in from Starlette's `SessionMiddleware`: a session that lives in its cookie alone becomes one of ours."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from asgi_auth.backends.session import session_identity
+from asgi_auth.context import Context
+from asgi_auth.errors import CredentialError
+from asgi_auth.leaving import OldSession, forget_cookie, old_session
+from asgi_auth.logins import Logins
+from asgi_auth.model import UserRow
+from asgi_auth.parts import Parts
+from asgi_auth.secret import digest
+from asgi_auth.sessions.data import encoded
+from asgi_auth.stores import Loaded, NewSession, Presented
+
+_TRIES = 25
+_PAUSE = 0.02
+
+log = logging.getLogger("asgi_auth")
+
+
+async def move_in(context: Context) -> None:
+    """Let the session of an old cookie go on as ours, for a request that brings none of ours.
+
+    Raises:
+        CrossOrigin: a page of another origin sent it along.
+        StoreUnavailable: it cannot be said whether it was used before.
+    """
+    parts = await context.auth.opened()
+    old = old_session(context, parts)
+    if old is None or context.cookie_problem() is not None:
+        return
+    if not context.origin.allowed:
+        raise context.origin.error()
+    row = None if old.user_id is None else await parts.users.known(old.user_id)
+    if row is not None:
+        await _as_login(context, parts, old, row)
+    elif old.user_id is None and context.visitor is None:
+        await _as_visitor(context, parts, old)
+    forget_cookie(context)
+
+
+async def _as_login(context: Context, parts: Parts, old: OldSession, row: UserRow) -> None:
+    """A login without a method (`amr`), and so long ago that it is fresh for nothing: who knows when it was."""
+    settings = parts.settings
+    secret, sid = old.secret, old.sid(parts.store.partition(row.id))
+    new = NewSession(
+        sid=sid,
+        user_id=row.id,
+        backend="session",
+        idle=settings.session_idle,
+        lifetime=settings.session_lifetime,
+        digest=digest(secret),
+        client=context.client,
+        remember=old.remembered,
+        data=_texts(old, settings.session_max_size),
+        authenticated_ago=settings.session_lifetime + max(0.0, parts.clock() - old.session.signed_at),
+    )
+
+    async def make() -> Loaded | None:
+        try:
+            _, created = await Logins(parts).start(context, row, new, data_from=context.visitor, moved=True)
+        except CredentialError as error:
+            log.info("an old session of user %s was not moved in: %s", row.id, error)
+            return None
+        return created.loaded
+
+    loaded = await _moved(parts, old, new, make)
+    if loaded is None or loaded.user is None:
+        return
+    max_age = int(loaded.record.expires_at - loaded.now) if old.remembered else None
+    cookie = context.pair.session.set(parts.codec.encode(sid, secret), max_age, now=parts.clock())
+    context.log_in(
+        session_identity(loaded, loaded.user, at=parts.view.clock()),
+        cookie,
+        Presented(sid, new.digest),
+        keep_data=False,
+    )
+    context.orphan = None  # whoever never gets the cookie brings the old one again
+
+
+async def _as_visitor(context: Context, parts: Parts, old: OldSession) -> None:
+    settings = parts.settings
+    secret, sid = old.secret, old.sid(parts.store.partition(old.used.key))
+    new = NewSession(
+        sid=sid,
+        user_id=None,
+        backend="session",
+        idle=settings.anonymous_idle,
+        lifetime=settings.session_lifetime,
+        digest=digest(secret),
+        data=_texts(old, settings.session_max_size),
+    )
+
+    async def make() -> Loaded | None:
+        created = await parts.store.create(new)
+        return None if isinstance(created, str) else created.loaded
+
+    loaded = await _moved(parts, old, new, make)
+    if loaded is not None:
+        cookie = context.pair.visitor.set(parts.visitor_codec.encode(sid, secret), None, now=parts.clock())
+        context.greet_again(Presented(sid, new.digest), loaded, cookie)
+
+
+async def _moved(
+    parts: Parts, old: OldSession, new: NewSession, make: Callable[[], Awaitable[Loaded | None]]
+) -> Loaded | None:
+    """The session that has come of an old cookie, made now if none has yet. None: it is over."""
+    found = await parts.store.load(new.sid)
+    if found is None:
+        hit = await parts.store.hit([old.used])
+        if hit.wait <= 0 and hit.counts == (1,):
+            return await make()
+        for _ in range(_TRIES):  # another request may be about to make it
+            found = await parts.store.load(new.sid)
+            if found is not None:
+                break
+            await anyio.sleep(_PAUSE)
+    alive = isinstance(found, Loaded) and hmac.compare_digest(found.record.digest, new.digest)
+    return found if alive else None  # type: ignore[return-value]
+
+
+def _texts(old: OldSession, max_size: int) -> dict[str, str]:
+    """The data as a store keeps it, without what it cannot hold."""
+    texts: dict[str, str] = {}
+    for key, value in old.session.data.items():
+        try:
+            texts[key] = encoded(key, value)
+        except ValueError as error:
+            log.warning("of an old session something is not taken over: %s", error)
+    if sum(len((key + text).encode()) for key, text in texts.items()) > max_size:
+        log.warning("an old session's data is larger than ASGI_AUTH_SESSION_MAX_SIZE, and is not taken over")
+        return {}
+    return texts
