@@ -132,10 +132,11 @@ def create(
         others.sort(key=lambda record: (record.seen_at, record.created_at, record.sid))
         ends |= {record.sid: (record, "evicted") for record in others[:too_many]}
 
+    ended = [_end(rows, record, reason) for record, reason in ends.values()]
+    # Whatever is dead by now, evicted by this very login too.
     shown = (presented for presented in (replaces, data_from) if presented is not None)
-    over = (supersede(rows, presented.sid) for presented in shown)
-    ended = [one for one in over if one is not None]
-    ended += (_end(rows, record, reason) for record, reason in ends.values())
+    over = [supersede(rows, presented.sid) for presented in shown]
+    ended += (one for one in over if one is not None)
     record = rules.new_record(
         new,
         revision=revision if user is not None else 0,

@@ -231,6 +231,15 @@ async def test_the_least_recently_seen_session_is_evicted(store, clock):
     assert set(await listed(store)) == {sid("a"), sid("c"), sid("d")}
 
 
+async def test_a_session_evicted_by_the_login_that_shows_its_old_secret_is_remembered_as_replaced(store):
+    """So that a late answer to that secret does not clear the cookie of the login."""
+    await login(store, cookie("a"))
+    assert await store.rotate(presented("a"), digest("a2"), grace=0)
+    created = await login(store, cookie("b"), replaces=presented("a"), limit=1)
+    assert created.ended == (Ended(sid("a"), "alice", "evicted"),)
+    assert await end_of(store, "a") == "replaced"
+
+
 async def test_a_lowered_limit_evicts_as_many_as_it_takes(store, clock):
     for name in ("a", "b", "c", "d"):
         await login(store, cookie(name))

@@ -85,6 +85,9 @@ replace(ARGV[7], old, dead_old, why_old, old and (not old.user or old.user == id
 replace(ARGV[9], visit, dead_visit, why_visit, true)
 for i = 1, limit > 0 and #rivals - limit + 1 or 0 do
   ended[#ended + 1] = bury(rivals[i][1], rivals[i][2], 'evicted')
+  if rivals[i][1] == ARGV[7] then -- shown by a secret that is no more
+    superseded(ARGV[7], { ended = 'evicted' })
+  end
 end
 
 local amr, now = {}, text(NOW)
