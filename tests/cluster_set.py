@@ -191,6 +191,15 @@ class ClusterSet:
         wait_until(lambda: replica.is_primary)
         return replica
 
+    def replaced(self, primary: Node) -> None:
+        """Return once a primary that is away has a successor, which all the others follow."""
+
+        def served(node: Node) -> bool:
+            owners = {entry[2][2] for entry in node.slots()}
+            return primary.id not in owners and node.info()["cluster_state"] == "ok"
+
+        wait_until(lambda: all(served(node) for node in self.nodes if node is not primary))
+
     def isolate(self, primary: Node) -> Node:
         """A primary that hears none of the others any more, and answers on as if it still had its slots, which its
         replica takes. That replica."""

@@ -9,13 +9,15 @@ from typing import Any
 import anyio
 import pytest
 from cluster_set import ClusterSet, Node, slot_of
-from redis_helpers import TAG
 from store_helpers import add_user, alive, cookie, end_of, login, sid
 
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.stores.redis import RedisStore
 
-SLOT = slot_of(0)
+PARTITION = int(sid("")[:2], 16) % 16
+"""Alice's."""
+SLOT = slot_of(PARTITION)
+TAG = f"asgi-auth:{{{PARTITION:02x}}}:"
 
 
 @pytest.fixture
