@@ -8,8 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
-from cluster_set import slot_of
+from cluster_set import ClusterSet, slot_of
 from store_helpers import cookie, login, sid
+from under_load import SCENES, run
 from view_helpers import until, worker
 
 from asgi_auth.clock import steady_clock
@@ -69,3 +70,16 @@ async def test_a_revocation_during_a_slot_move_reaches_every_process(cluster, st
     await until(lambda: steady_clock() - returned_at > STALENESS)
     assert await states(processes, "a") == ["dead"] * 3
     assert await states(processes, "b") == ["alive"] * 3
+
+
+@pytest.mark.parametrize("scene", ["moved-by-hand", "frozen"])
+def test_under_load_nobody_is_let_in_who_was_revoked(tmp_path, scene):
+    cluster = ClusterSet(tmp_path / "cluster")
+    try:
+        figures = run(
+            f"{cluster.url}?acks=1", lambda: SCENES[scene](cluster, 2.0), staleness=STALENESS, book=tmp_path / "book"
+        )
+    finally:
+        cluster.close()
+    assert (figures.late, figures.strangers, figures.wrong, figures.revived, figures.forgotten) == ([], [], [], [], [])
+    assert min(figures.logins, figures.revocations, figures.reads) > 0
