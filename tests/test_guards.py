@@ -10,6 +10,7 @@ from fastapi import Request as FastRequest
 from fastapi.responses import PlainTextResponse as FastText
 from seats import ALICE, BOB, Boom, browser, call, cookie_of, handled, http_scope, new_auth, set_cookies, socket_scope
 from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials
 from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from asgi_auth import Auth, AuthMiddleware, require
+from asgi_auth.directory import CallableDirectory
 
 USERS = {"alice": ALICE, "bob": BOB}
 
@@ -167,6 +169,102 @@ async def test_a_dead_cookies_holder_learns_expired_or_ended(reason: str, move: 
     assert answer.json()["error"] == "login_required"
     assert answer.json()["reason"] == reason
     assert "error=" not in answer.headers["www-authenticate"]
+
+
+class Guarded:
+    """A handler that says whether anybody got in, and somebody with all the scopes that it asks for."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.headers: dict[str, str] = {}
+
+        @require("admin")
+        async def handler(request: Request) -> Response:
+            self.entered += 1
+            return PlainTextResponse("in")
+
+        self.handler = handler
+
+    async def page(self, request: Request) -> Response:
+        if request.url.path == "/login/bob":
+            await Auth.of(request).login(request, BOB)
+            return Response()
+        return await self.handler(request)
+
+    async def open(self, auth: Auth) -> AuthMiddleware:
+        app = AuthMiddleware(handled(self.page), auth)
+        async with browser(app) as client:
+            await client.get("/login/bob")
+            self.headers = cookie_of(client)
+        assert (await self.ask(app)).status == 200
+        self.entered = 0
+        return app
+
+    async def ask(self, app: Any, **more: Any) -> Any:
+        return await call(app, http_scope(headers=list(self.headers.items()), **more))
+
+
+async def without_a_store(guarded: Guarded, serve: Any, clock: Any, monkeypatch: Any) -> int:
+    server = serve()
+    app = await guarded.open(new_auth(server.url))
+    server.kill()
+    return int((await guarded.ask(app)).status)
+
+
+async def without_a_directory(guarded: Guarded, serve: Any, clock: Any, monkeypatch: Any) -> int:
+    async def verify(name: str, password: str) -> None:
+        return None
+
+    async def by_id(user_id: str) -> Any:
+        raise ConnectionError("the directory is away")
+
+    app = await guarded.open(new_auth(clock=clock, directory=CallableDirectory(verify, by_id), user_refresh="1m"))
+    clock.advance(61)
+    return int((await guarded.ask(app)).status)
+
+
+async def without_the_middleware(guarded: Guarded, serve: Any, clock: Any, monkeypatch: Any) -> int:
+    await guarded.open(new_auth())
+    with pytest.raises(RuntimeError, match="AuthMiddleware has not seen this request"):
+        await guarded.ask(handled(guarded.handler))
+    return 500
+
+
+async def with_a_context_that_is_not_ours(guarded: Guarded, serve: Any, clock: Any, monkeypatch: Any) -> int:
+    await guarded.open(new_auth())
+    somebody = {"user": BOB, "auth": AuthCredentials(["authenticated", "admin"])}
+    with pytest.raises(RuntimeError, match="AuthMiddleware has not seen this request"):
+        await guarded.ask(handled(guarded.handler), asgi_auth=somebody, **somebody)
+    return 500
+
+
+async def with_a_decision_that_fails(guarded: Guarded, serve: Any, clock: Any, monkeypatch: Any) -> int:
+    app = await guarded.open(new_auth())
+
+    def decide(*args: Any) -> None:
+        raise KeyError("a mistake in it")
+
+    monkeypatch.setattr("asgi_auth.guards.decide", decide)
+    with pytest.raises(KeyError):
+        await guarded.ask(app)
+    return 500
+
+
+@pytest.mark.parametrize(
+    ("make", "status"),
+    [
+        (without_a_store, 503),
+        (without_a_directory, 503),
+        (without_the_middleware, 500),
+        (with_a_context_that_is_not_ours, 500),
+        (with_a_decision_that_fails, 500),
+    ],
+)
+async def test_a_guard_fails_closed(make: Any, status: int, serve: Any, clock: Any, monkeypatch: Any) -> None:
+    """Where it cannot be decided who is calling and what they may do, nobody gets in."""
+    guarded = Guarded()
+    assert await make(guarded, serve, clock, monkeypatch) == status
+    assert guarded.entered == 0
 
 
 async def test_a_guard_needs_the_middleware() -> None:
