@@ -36,7 +36,7 @@ _KEPT_OPEN = 8
 
 
 class _Replaced(Exception):
-    """Another file lies at the path now."""
+    """Another file lies at the path now, or another database in the same file."""
 
 
 class _Connections:
@@ -157,7 +157,7 @@ class SQLiteStore(LocalStore):
         except Broken:
             return await self._write(verb, durable=True)
         except (sqlite3.Error, OSError) as error:
-            raise _unavailable(error) from error
+            raise schema.unavailable(error, self.path) from error
 
     async def _write(self, verb: Callable[[Rows], T], *, durable: bool) -> T:
         return await self._in_thread(
@@ -171,7 +171,7 @@ class SQLiteStore(LocalStore):
             with anyio.move_on_after(self._timeout):
                 return await anyio.to_thread.run_sync(self._patiently, attempt, deadline, limiter=limiter)
         except (sqlite3.Error, OSError) as error:
-            raise _unavailable(error) from error
+            raise schema.unavailable(error, self.path) from error
         raise StoreUnavailable("the SQLite store gave no answer in time: too many writes are waiting")
 
     def feed(self) -> SQLiteFeed:
@@ -195,6 +195,8 @@ class SQLiteStore(LocalStore):
     def _reading(self, verb: Callable[[Rows], T]) -> T:
         with self._connections.lend() as connection:
             connection.execute("BEGIN")
+            if not schema.is_current(connection):
+                raise _Replaced
             answer = verb(SQLiteRows(connection, self._now(), writing=False))
             connection.execute("COMMIT")
         return answer
@@ -203,6 +205,8 @@ class SQLiteStore(LocalStore):
         with self._connections.lend() as connection:
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             _begin(connection, deadline)
+            if not schema.is_current(connection):
+                raise _Replaced
             answer = verb(SQLiteRows(connection, self._now(), writing=True))
             connection.execute("COMMIT")
         return answer
@@ -243,7 +247,3 @@ def _begin(connection: sqlite3.Connection, deadline: float) -> None:
 
 def _pause() -> None:
     time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 (no secret)
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"the SQLite store gave no answer: {error}")

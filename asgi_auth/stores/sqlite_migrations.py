@@ -55,13 +55,15 @@ def _sweep_by_end(connection: sqlite3.Connection) -> None:
     """Sessions are found by their end, at which each is told, and no more by when they may be forgotten. Their fields
     have short names, and what is as in most of them is left out."""
     connection.execute("ALTER TABLE sessions RENAME COLUMN forget_at TO ends_at")
+    # Processes of the first version did not look whether they know this one, and would take the records for broken.
+    connection.execute("ALTER TABLE sessions RENAME COLUMN body TO record")
     sid = ""
     while True:
-        page = connection.execute("SELECT sid, body FROM sessions WHERE sid > ? ORDER BY sid LIMIT ?", (sid, _PAGE))
+        page = connection.execute("SELECT sid, record FROM sessions WHERE sid > ? ORDER BY sid LIMIT ?", (sid, _PAGE))
         rows = page.fetchall()
         if not rows:
             return
-        connection.executemany("UPDATE sessions SET ends_at = ?, body = ? WHERE sid = ?", map(_of_2, rows))
+        connection.executemany("UPDATE sessions SET ends_at = ?, record = ? WHERE sid = ?", map(_of_2, rows))
         sid = rows[-1][0]
 
 

@@ -1,6 +1,6 @@
 """Rows of the SQLite store, as tables inside one transaction. All SQL of the verbs stands here, and no rule does.
 
-What is looked for or compared in SQL is a column, all else is JSON in `body`, of sessions by short names (`codec`). A
+What is looked for or compared in SQL is a column, all else is JSON in `body`, or `record` by short names (`codec`). A
 session's record that cannot be read is ended here, where it was found; while only reading, `Broken` asks for a
 transaction that may write.
 """
@@ -19,13 +19,13 @@ from asgi_auth.stores.codec import Broken, compact
 from asgi_auth.stores.rules import Counter, Tombstone, Turn
 from asgi_auth.stores.verbs import bury_and_tell
 
-_SESSION = "SELECT sid, user_id, tokens_until, body, data FROM sessions"
+_SESSION = "SELECT sid, user_id, tokens_until, record, data FROM sessions"
 _TIDY = (
     "DELETE FROM ended WHERE sid IN (SELECT sid FROM ended WHERE until <= ? LIMIT ?)",
     "DELETE FROM counters WHERE key IN (SELECT key FROM counters WHERE until <= ? LIMIT ?)",
 )
 _COLUMNS = ("u", "t")
-"""Fields of a record that are columns, and so not in `body`."""
+"""Fields of a record that are columns, and so not in `record`."""
 
 
 def _plain(key: str) -> str:
@@ -88,12 +88,12 @@ class SQLiteRows:
         body = compact({name: value for name, value in fields.items() if name not in _COLUMNS})
         ends = (rules.ends_at(record), record.tokens_until, body)
         if not data:
-            self._run("UPDATE sessions SET ends_at = ?, tokens_until = ?, body = ? WHERE sid = ?", *ends, record.sid)
+            self._run("UPDATE sessions SET ends_at = ?, tokens_until = ?, record = ? WHERE sid = ?", *ends, record.sid)
             return
         self._run(
-            "INSERT INTO sessions (sid, user_id, ends_at, tokens_until, body, data) VALUES (?, ?, ?, ?, ?, ?) "
+            "INSERT INTO sessions (sid, user_id, ends_at, tokens_until, record, data) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (sid) DO UPDATE SET ends_at = excluded.ends_at, tokens_until = excluded.tokens_until, "
-            "body = excluded.body, data = excluded.data",
+            "record = excluded.record, data = excluded.data",
             *(record.sid, record.user_id, *ends, compact(dict(record.data))),
         )
 

@@ -5,6 +5,7 @@ Whatever cannot be a store is a `ConfigurationError` that says what to do.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from asgi_auth.errors import ConfigurationError
+from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.stores.sqlite_migrations import MIGRATIONS, VERSION
 
 APPLICATION_ID = 0x61736761
@@ -155,6 +156,47 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             "upgrade asgi-auth, or name another file"
         )
     return int(version)
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Inside a transaction: whether the tables are those of this version. False: an older database was put in the place
+    of what the file held.
+
+    Raises:
+        StoreUnavailable: another process has brought them to a newer version, and this one would misunderstand them.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise StoreUnavailable(
+            f"the SQLite store was migrated by a newer asgi-auth (schema {version}, this process knows {VERSION}): "
+            "restart it with that version"
+        )
+    return bool(version == VERSION)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def unavailable(error: Exception, path: Path) -> StoreUnavailable:
+    """Why a verb got no answer, and what cures it."""
+    if not _is_there(path):
+        return StoreUnavailable(f"the SQLite store's file {path} is gone: put it back, or restart to begin anew")
+    wrong = misconfiguration(error, path) if isinstance(error, sqlite3.Error) else None
+    if wrong is not None:
+        return StoreUnavailable(str(wrong).removeprefix("ASGI_AUTH_STORE: "))
+    text = str(error)
+    if "disk is full" in text or "disk I/O error" in text or getattr(error, "errno", None) == errno.ENOSPC:
+        return StoreUnavailable(f"the SQLite store cannot write to {path} ({text}): is its disk full?")
+    if isinstance(error, sqlite3.Error) and is_locked(error):
+        return StoreUnavailable(f"the SQLite store was locked for too long by another program: who writes to {path}?")
+    return StoreUnavailable(f"the SQLite store gave no answer: {text}")
 
 
 def misconfiguration(error: sqlite3.Error, path: Path) -> ConfigurationError | None:

@@ -88,6 +88,25 @@ async def sweeps(store: Store, me: int) -> Any:
     return told
 
 
+async def churn(store: Store, me: int) -> Any:
+    """30 short logins of a user of its own, used and swept meanwhile by all, until the end of everybody's is told."""
+    made, told = [f"{me}-{n}" for n in range(30)], list[str]()
+
+    async def sweep() -> None:
+        told.extend(ended.sid[2:] for ended in (await store.sweep(5)).ended)
+
+    for name in made:
+        created = await store.create(cookie(name, f"user-{me}", idle=0.05, lifetime=0.2), revision=1)
+        assert isinstance(created, Created)
+        await store.write_data(sid(name), {"a": "1"}, (), max_size=65536)
+        await store.touch([sid(name)])
+        await sweep()
+    while sum([entry.event.kind == "ended" for entry in await store.events()]) < 120:
+        await sweep()
+        await anyio.sleep(0.01)
+    return {"made": made, "told": told}
+
+
 async def once(store: Store, me: int) -> Any:
     await store.open()
     return [await store.once("ring", f"of {me}"), await store.put_keys(None, f"ring of {me}")]
@@ -143,7 +162,22 @@ async def hammer(store: Store, me: int) -> Any:
 
 JOBS: dict[str, Job] = {
     job.__name__: job
-    for job in (exchanges, writes, logins, limited, refused, race, hits, sweeps, once, names, saves, flood, hammer)
+    for job in (
+        exchanges,
+        writes,
+        logins,
+        limited,
+        refused,
+        race,
+        hits,
+        sweeps,
+        churn,
+        once,
+        names,
+        saves,
+        flood,
+        hammer,
+    )
 }
 
 

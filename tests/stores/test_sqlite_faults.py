@@ -93,7 +93,7 @@ BROKEN = ["", "null", "[]", "{}", "not json", '{"client": ["", ""], "grant": nul
 async def test_a_broken_record_ends_that_session_with_an_event_and_nothing_else(store, other, body):
     await login(store, cookie("s"))
     await login(store, cookie("fine"))
-    other.execute("UPDATE sessions SET body = ? WHERE sid = ?", (body, sid("s")))
+    other.execute("UPDATE sessions SET record = ? WHERE sid = ?", (body, sid("s")))
     since = await cursor(store)
     assert await store.load(sid("s")) == Ended(sid("s"), "alice", "broken")
     assert await store.load(sid("s")) == Ended(sid("s"), "alice", "broken")
@@ -109,13 +109,13 @@ async def test_a_broken_record_ends_that_session_with_an_event_and_nothing_else(
         "data = '{\"a\": 1}'",
         "data = 'x'",
         "tokens_until = 'soon'",
-        "body = json_set(body, '$.j', 'never')",
-        "body = json_set(body, '$.e', 1e999)",
-        "body = json_set(body, '$.r', 1.5)",
-        "body = json_set(body, '$.h', 7)",
-        "body = json_set(body, '$.grant', json('{}'))",
-        "body = json_set(body, '$.more', 1)",
-        "body = json_remove(body, '$.n')",
+        "record = json_set(record, '$.j', 'never')",
+        "record = json_set(record, '$.e', 1e999)",
+        "record = json_set(record, '$.r', 1.5)",
+        "record = json_set(record, '$.h', 7)",
+        "record = json_set(record, '$.grant', json('{}'))",
+        "record = json_set(record, '$.more', 1)",
+        "record = json_remove(record, '$.n')",
     ],
 )
 async def test_a_record_with_a_wrong_member_is_broken(store, other, change):
@@ -127,16 +127,16 @@ async def test_a_record_with_a_wrong_member_is_broken(store, other, change):
 async def test_a_broken_record_hides_no_other_in_lists_and_limits(store, other):
     for name in ("a", "b", "c"):
         await login(store, cookie(name))
-    other.execute("UPDATE sessions SET body = '{}' WHERE sid = ?", (sid("b"),))
+    other.execute("UPDATE sessions SET record = '{}' WHERE sid = ?", (sid("b"),))
     assert set(await listed(store)) == {sid("a"), sid("c")}
-    other.execute("UPDATE sessions SET body = '{}' WHERE sid = ?", (sid("c"),))
+    other.execute("UPDATE sessions SET record = '{}' WHERE sid = ?", (sid("c"),))
     created = await login(store, cookie("d"), limit=2, evict=False)
     assert created.ended == ()
 
 
 async def test_a_broken_record_is_ended_by_whichever_verb_meets_it(store, other):
     await login(store, cookie("s"))
-    other.execute("UPDATE sessions SET body = '{}'")
+    other.execute("UPDATE sessions SET record = '{}'")
     assert await store.write_data(sid("s"), {"a": "1"}, (), max_size=BIG) == "gone"
     assert await store.load(sid("s")) == Ended(sid("s"), "alice", "broken")
 
