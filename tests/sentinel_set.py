@@ -12,6 +12,9 @@ from typing import Any
 import redis
 from valkey_server import BINARY, Valkey
 
+HERE = ("127.0.0.1", "")
+"""A place as `Valkey` takes them."""
+
 NAME = "ours"
 """What the Sentinels call the primary."""
 
@@ -50,7 +53,7 @@ class SentinelSet:
         sentinel_config: dict[str, str] | None = None,
         **config: str,
     ) -> None:
-        places = places or [("127.0.0.1", "")] * (1 + replicas + sentinels)
+        places = places or [HERE] * (1 + replicas + sentinels)
         self.all: list[Valkey] = []
         self.servers: list[Valkey] = []
         self.sentinels: list[Valkey] = []
@@ -82,7 +85,7 @@ class SentinelSet:
         self,
         directory: Path,
         binary: Path | str = BINARY,
-        place: tuple[str, str] = ("127.0.0.1", ""),
+        place: tuple[str, str] = HERE,
         config: Mapping[str, str] | None = None,
     ) -> Valkey:
         """One more. More than half of them have to agree that a primary is dead."""

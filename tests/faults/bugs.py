@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from asgi_auth.stores import redis_replies as replies
 from asgi_auth.stores.feed import Beat
+from asgi_auth.stores.redis_client import RedisClient
 from asgi_auth.stores.redis_feed import RedisFeed
+from asgi_auth.stores.redis_sentinel import Sentinels
 from asgi_auth.stores.sqlite_feed import SQLiteFeed
 from asgi_auth.view import View
 from asgi_auth.view.copy import Copy
@@ -106,6 +108,37 @@ BUGS: dict[str, Bug] = {
         9,
         "trimmed",
         (Edit(Copy, "reset", "self._forget_living()", "pass"),),
+    ),
+    "a beat is believed whoever answers it": Bug(
+        10,
+        "isolated",
+        (Edit(RedisClient, "beat", "if not await self._topology.have_authority(owners, change=False):", "if False:"),),
+        store="sentinel",
+    ),
+    "whoever is asked outside the lease is believed": Bug(
+        10,
+        "isolated",
+        (
+            Edit(
+                RedisClient,
+                "_ask",
+                "await self._topology.have_authority({key: owner}, change=change)",
+                "(not change or await self._topology.have_authority({key: owner}, change=change))",
+            ),
+        ),
+        store="sentinel",
+    ),
+    "nobody is asked whether a server still is the one": Bug(
+        11,
+        "thawed",
+        (Edit(Sentinels, "have_authority", "if not self.decides and", "if True or"),),
+        store="sentinel",
+    ),
+    "one Sentinel's word is enough": Bug(
+        12,
+        "isolated",
+        (Edit(Sentinels, "_chosen", "of=max(len(self._all), len(self._seeds)) if self.decides else 1", "of=1"),),
+        store="sentinel",
     ),
     "a cursor is told before it is applied": Bug(
         17,

@@ -22,7 +22,7 @@ from .judge import Answer, Revocation, Run, Span, Verdict, judge
 from .network import cable
 from .process import Process
 from .proxy import Kind, Proxy
-from .stores import File, Server
+from .stores import File, Server, Watched
 from .worker import Person, Role
 
 PATIENCE = 30.0
@@ -50,7 +50,7 @@ class Play:
     """
 
     def __init__(
-        self, store: Server | File, tasks: TaskGroup, *, staleness: float, crowd: int, bug: str, proxied: bool
+        self, store: Server | Watched | File, tasks: TaskGroup, *, staleness: float, crowd: int, bug: str, proxied: bool
     ) -> None:
         self.staleness = staleness
         self.crowd = crowd
@@ -70,6 +70,11 @@ class Play:
     @property
     def server(self) -> Server:
         assert isinstance(self._store, Server)
+        return self._store
+
+    @property
+    def watched(self) -> Watched:
+        assert isinstance(self._store, Watched)
         return self._store
 
     @property
@@ -98,6 +103,8 @@ class Play:
                 prepare(proxy)
             self._tasks.start_soon(proxy.run)
             url = proxy.url
+        if isinstance(self._store, Watched) and self._store.wire is not None:
+            namespace = self._store.wire.namespace if far else self._store.wire.near
         made = Process(Role(name, url, self.staleness, self._bug, namespace), proxy)
         self._tasks.start_soon(made.listen)
         self.closing.callback(made.kill)
@@ -268,18 +275,24 @@ async def playing(
     """Everything that a scene needs, at its beginning.
 
     Args:
-        store: `redis` or `sqlite`.
-        far: the follower lives at the other end of a cable.
+        store: `redis`, `sentinel` or `sqlite`.
+        far: the followers live at the other end of a cable.
         bug: of all processes.
         proxied: false: nothing lies between the processes and a server.
     """
-    made = Server(directory) if store == "redis" else File(directory)
-    async with beside() as tasks:
-        play = Play(made, tasks, staleness=staleness, crowd=crowd, bug=bug, proxied=proxied)
-        with play.closing:
-            play.closing.callback(made.close)
-            await play.enter(followers, far=far)
-            yield play
+    with ExitStack() as stack:
+        made: Server | Watched | File
+        if store == "sentinel":
+            wire = stack.enter_context(cable()) if far else None
+            made = await anyio.to_thread.run_sync(Watched, directory / "set", wire)
+        else:
+            made = Server(directory) if store == "redis" else File(directory)
+        stack.callback(made.close)
+        async with beside() as tasks:
+            play = Play(made, tasks, staleness=staleness, crowd=crowd, bug=bug, proxied=proxied)
+            with play.closing:
+                await play.enter(followers, far=far)
+                yield play
 
 
 def now() -> float:

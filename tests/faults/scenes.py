@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import of_network, of_processes, of_stores
+from . import of_failovers, of_network, of_processes, of_stores
 from .judge import Verdict
 from .play import Play, Unsettled, playing
 
 BOTH = ("redis", "sqlite")
 REDIS = ("redis",)
 SQLITE = ("sqlite",)
+SENTINEL = ("sentinel",)
 
 
 class Scene(NamedTuple):
@@ -53,6 +54,9 @@ SCENES = {
     "ids_behind": Scene(of_stores.ids_behind),
     "locked": Scene(of_stores.locked, SQLITE),
     "replaced": Scene(of_stores.replaced, SQLITE),
+    "failover": Scene(of_failovers.failover, SENTINEL),
+    "thawed": Scene(of_failovers.thawed, SENTINEL),
+    "isolated": Scene(of_failovers.isolated, SENTINEL, {"far": True}),
 }
 
 PLAYS = [(name, store) for name, scene in SCENES.items() for store in scene.stores]

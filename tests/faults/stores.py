@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from sentinel_set import HERE, SentinelSet
 from valkey_server import Valkey
+
+from .network import Cable
 
 TAG = "asgi-auth:{00}:"
 
@@ -64,6 +67,23 @@ class Server(Valkey):
     def close(self) -> None:
         self.control.close()
         self.kill()
+
+
+class Watched(SentinelSet):
+    """A primary and its replica with three Sentinels.
+
+    Args:
+        wire: the primary and one Sentinel live at its far end, all others at the near one; None: all here.
+    """
+
+    def __init__(self, directory: Path, wire: Cable | None) -> None:
+        near, far = (("10.0.0.1", wire.near), ("10.0.0.2", wire.namespace)) if wire else (HERE, HERE)
+        super().__init__(directory, places=[far, near, far, near, near])
+        self.wire = wire
+
+    def replaced(self) -> None:
+        """Wait until those at the near end have made the replica the primary."""
+        self.failed_over(of=self.sentinels[1:] if self.wire else None)
 
 
 class File:

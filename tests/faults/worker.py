@@ -96,6 +96,7 @@ class Application:
             )
             headers.append((b"x-session", session.id.encode("ascii")))
         status = 200 if RIGHT in scope["auth"].scopes else 401
+        headers.append((b"x-user", scope["user"].id.encode("ascii") if status == 200 else b""))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
@@ -152,6 +153,8 @@ class Application:
     async def _ask(self, person: Person) -> tuple[Answer, Span]:
         asked_at = time.monotonic()
         start = await self._request("/", person.header, SCRIPTS)
+        if start["status"] == 200 and dict(start["headers"])[b"x-user"] != person.user.encode("ascii"):
+            raise AssertionError(f"{person.user} was taken for somebody else")
         return ANSWERS[start["status"]], Span(asked_at, time.monotonic())
 
     def _note(self, sid: str, answered: tuple[Answer, Span]) -> None:
