@@ -53,6 +53,7 @@ class Verdict(NamedTuple):
     latest: milliseconds from the return of a revocation to the last acceptance by another process.
     late: acceptances after the bound; `after_wait`: after `wait=True` had returned; `refused`: of the living.
     unsettled: what should have come in the end, and never came.
+    unsaid: milliseconds for which a process had nothing but 503 for the same person, at most.
     """
 
     revocations: int
@@ -62,6 +63,7 @@ class Verdict(NamedTuple):
     after_wait: tuple[str, ...]
     refused: tuple[str, ...]
     unsettled: str = ""
+    unsaid: float = 0.0
 
     @property
     def breaks_promise(self) -> bool:
@@ -92,8 +94,10 @@ def judge(
     """
     revoked = {one.sid: one for one in revocations}
     late, after_wait, refused = [], [], []
-    latest = 0.0
+    latest = unsaid = 0.0
     for run in runs:
+        if run.answer == "unsaid":
+            unsaid = max(unsaid, run.last.end - run.first.start)
         end = revoked.get(run.sid)
         if run.answer == "accepted" and end is not None:
             after = run.last.start - end.returned_at
@@ -104,7 +108,8 @@ def judge(
         elif run.answer == "refused" and _lived(run, end, gone):
             refused.append(f"{run.process}: {run.sid}")
     accepted = sum(run.count for run in runs if run.answer == "accepted")
-    return Verdict(len(revoked), accepted, latest * 1000, *map(tuple, (late, after_wait, refused)), unsettled)
+    broken = map(tuple, (late, after_wait, refused))
+    return Verdict(len(revoked), accepted, latest * 1000, *broken, unsettled, unsaid * 1000)
 
 
 def _lived(run: Run, end: Revocation | None, gone: Sequence[Span]) -> bool:
