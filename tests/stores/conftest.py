@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from store_helpers import owners
+from valkey_server import BINARY, redis_binary
 
 from asgi_auth.stores import Store
 from asgi_auth.stores.opening import open_store
@@ -41,3 +42,9 @@ async def store(store_url: str, clock: Callable[[], float], anyio_backend: Any) 
     owners.clear()
     yield store
     await store.aclose()
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def binary(request: pytest.FixtureRequest) -> Any:
+    """The server of each kind in turn."""
+    return BINARY if request.param == "valkey" else redis_binary()

@@ -39,6 +39,14 @@ LEAST = "+@read +@write +@scripting +@connection +time +publish +info"
 """What a user of the server must be allowed, beside our keys and channels."""
 
 
+def rights_in_the_docs(command: str) -> list[str]:
+    """The words of that `ACL SETUSER` in the docs which allows this command."""
+    page = Path(__file__).parents[2] / "docs" / "redis.md"
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("ACL SETUSER ")]
+    (found,) = [line for line in lines if f" +{command}" in line]
+    return found.split()
+
+
 @contextmanager
 def opened(url: str) -> Iterator[Any]:
     """A client of our own, for looking and for spoiling."""
