@@ -336,7 +336,8 @@ class Event(NamedTuple):
     """A change, as a local copy must hear of it; it invalidates, it never patches.
 
     `kind` and the members of `values`: `ended` sid, user, reason, tokens_until · `changed` sid, data_version ·
-    `user` id, revision, ended_below, kept · `all` era · `keys` (none) · `begun` (none): the feed's first.
+    `user` id, revision, ended_below, kept · `all` era; partly, if not everywhere yet · `keys` (none) · `begun` (none):
+    the feed's first.
     """
 
     kind: Literal["ended", "changed", "user", "all", "keys", "begun"]

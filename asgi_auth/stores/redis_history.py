@@ -59,8 +59,8 @@ class HistoryVerbs(Partitioned):
         epoch = 0
         for name, *_ in found.values():
             epoch ^= int(name, 16)
-        _, era, now = found[0]
-        return History(f"{epoch:08x}", int(era), float(now))
+        eras = {int(era) for _, era, _ in found.values()}
+        return History(f"{epoch:08x}", eras.pop() if len(eras) == 1 else -1, float(found[0][2]))
 
     async def _histories(self) -> dict[int, list[str]]:
         return await self._everywhere("history", secrets.token_hex(4), change=False)
@@ -69,8 +69,8 @@ class HistoryVerbs(Partitioned):
         layout = await self._layout()
         others = range(1, layout.size)
         if others:
-            # The same era for all, also after an end that some have heard of. The first partition's is the store's, and
-            # tells that it is so everywhere: it comes last.
+            # The same era for all, also after an end that some have not heard of. The first partition comes last, and
+            # tells that it is so everywhere.
             if lost is None:
                 lost = 1 + max(int(era) for _, era, _ in (await self._histories()).values())
             await self._each(layout, "end_all", dict.fromkeys(others, (reason, lost, "")), change=True)

@@ -63,7 +63,7 @@ def ended(reply: Sequence[str]) -> Ended:
 
 
 def entry(partition: int, entry_id: str, reply: Sequence[str]) -> Entry:
-    """One of XRANGE's: the id, and nonce, kind and values as fields. `user` and `kept` may be nobody, `era` unsaid.
+    """One of XRANGE's: the id, and nonce, kind and values as fields. `user` and `kept` may be nobody.
 
     Raises:
         StoreUnavailable: it cannot be read.
@@ -73,13 +73,7 @@ def entry(partition: int, entry_id: str, reply: Sequence[str]) -> Entry:
             raise ValueError(entry_id)
         fields = fields_of(reply)
         nonce, kind = fields.pop("nonce"), fields.pop("kind")
-        values = {name: _value(name, text) for name, text in fields.items()}
+        values = {name: _NUMBERS[name](text) if name in _NUMBERS else text or None for name, text in fields.items()}
     except (KeyError, ValueError) as error:
         raise StoreUnavailable("an entry of the feed cannot be read") from error
     return Entry(entry_id, nonce, Event(cast(Any, kind), values), partition)
-
-
-def _value(name: str, text: str) -> Any:
-    if name in _NUMBERS and not (name == "era" and text == ""):
-        return _NUMBERS[name](text)
-    return text or None

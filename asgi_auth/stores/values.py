@@ -193,7 +193,7 @@ class History(NamedTuple):
 
     Attributes:
         epoch: its name, 8 hex digits; random.
-        era: how often everybody's sessions were ended in it.
+        era: how often everybody's sessions were ended in it; -1: some partitions have not heard of the last time.
         now: the store's clock.
     """
 

@@ -168,9 +168,7 @@ class Copy:
             self.user_changed(values["id"], values["revision"])
             self.ends.user(self.history.epoch, values["id"], values["ended_below"])
         elif event.kind == "all":
-            self.all_changed(values["era"])
-            if values["era"] is not None:
-                self.ends.everybody(self.history.epoch, values["era"])
+            self._all_heard(values["era"], partly="partly" in values)
         elif event.kind == "keys":
             self._keys_changed()
         self._count()
@@ -226,6 +224,16 @@ class Copy:
         else:
             self.revocations.doubt()
         self.version += 1
+
+    def _all_heard(self, era: int, *, partly: bool) -> None:
+        """As `all_changed`. `partly`: not everywhere yet, so that it cannot be said of which era who lives is."""
+        if not partly:
+            self.all_changed(era)
+            self.ends.everybody(self.history.epoch, era)
+            return
+        self._forget_living()
+        if self.history.era < era:
+            self.history = self.history._replace(era=-1)
 
     def superseded(self, sid: str) -> None:
         """A dead session, unknown or not, is remembered as replaced from now on."""

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "stores"))  # their helpers
 
-from store_helpers import cookie, login
+from store_helpers import cookie, login, owners
 from view_helpers import LEASE, Stage, StagedFeed
 
 from asgi_auth.stores import Store
@@ -20,10 +20,13 @@ from asgi_auth.stores.opening import open_store
 from asgi_auth.view import View
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "redis-16"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    owners.clear()
     if request.param == "redis":
         return str(request.getfixturevalue("redis_url"))
+    if request.param == "redis-16":
+        return f"{request.getfixturevalue('redis_url')}?partitions=16"
     return f"sqlite:///{tmp_path / 'store.sqlite3'}" if request.param == "sqlite" else "memory://"
 
 

@@ -8,4 +8,8 @@ if lost and n >= lost then
 end
 n = lost or n + 1
 redis.call('HSET', P .. 'era', 'n', n, 'reason', ARGV[4], 'at', text(NOW))
-emit('all', 'era', ARGV[6] ~= '' and n or '')
+if ARGV[6] ~= '' then
+  emit('all', 'era', n)
+else
+  emit('all', 'era', n, 'partly', 1)
+end
