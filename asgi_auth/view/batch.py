@@ -1,6 +1,8 @@
-"""Loads that are under way together go to the store together."""
+"""Loads of one partition that are under way together go to the store together."""
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 import anyio
 
@@ -23,7 +25,7 @@ class _Trip:
 
 
 class _Station:
-    """The trips of one event loop: one gathers while another is under way."""
+    """The trips of one event loop to one partition: one gathers while another is under way."""
 
     def __init__(self) -> None:
         self.gathering: _Trip | None = None
@@ -32,11 +34,11 @@ class _Station:
 
 class Batch:
     """Gathers the loads of one event loop. What a load brings was read after it was asked for, so it may be marked like
-    one that went alone."""
+    one that went alone. Those of different partitions, which may be of different servers, do not fail together."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._stations = PerLoop(_Station)
+        self._stations: PerLoop[defaultdict[str, _Station]] = PerLoop(lambda: defaultdict(_Station))
 
     async def load(self, sid: str) -> Loaded | Ended | None:
         """As `Store.load`.
@@ -44,7 +46,7 @@ class Batch:
         Raises:
             StoreUnavailable: no answer.
         """
-        station = self._stations.get()
+        station = self._stations.get()[sid[:2]]
         trip = station.gathering
         if trip is None:
             return await self._lead(station, sid)

@@ -22,7 +22,7 @@ MANY = [*NAMES, *(f"nobody{number}" for number in range(26))]
 @pytest.fixture
 async def sessions(store):
     for name in NAMES:
-        await login(store, cookie(name, name))
+        await login(store, cookie(name))
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def patient(monkeypatch):
 
 async def gathered(batch, number):
     """Returns once so many loads wait to leave together."""
-    station = batch._stations.get()
+    station = batch._stations.get()[sid("s0")[:2]]
     await until(lambda: station.gathering is not None and len(station.gathering.sids) == number)
 
 
@@ -88,7 +88,7 @@ async def test_a_redis_is_asked_a_few_times_for_requests_that_are_in_flight_toge
     store = RedisStore(redis_url, timeout=10)
     await store.open()
     for name in NAMES:
-        await login(store, cookie(name, name))
+        await login(store, cookie(name))
     view = View(store, staleness=0)
     assert (await view.session(sid("s0"))) is not None  # connected
     with opened(redis_url) as control:
@@ -233,7 +233,7 @@ async def test_a_batch_through_a_view_enters_it_under_the_marks_of_each(redis_st
     """A revocation that is heard while a batch is under way concerns its session alone."""
     names = NAMES[1:]
     for name in NAMES:
-        await login(redis_store, cookie(name, name))
+        await login(redis_store, cookie(name))
     view = View(redis_stage, staleness=LEASE)
     async with following(view):
         redis_stage.before["load"].close()
