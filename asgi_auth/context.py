@@ -7,7 +7,7 @@ also keeps the request's session data: it knows to which session the changes go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,9 @@ class Context(Incoming, SessionData):
     """The dead session whose cookie goes, unless another one has taken its place by then."""
     orphan: str | None = None
     """The session of a login whose cookie has not gone out yet."""
+    renewal: Callable[[], Awaitable[None]] | None = None
+    """Gives the session another secret, if the answer gets as far as that: who never gets an answer would lose the
+    session with the old one."""
     _copy: MutableMapping[str, Any] | None = None
     """What the application asked with last: the scope, or a copy that something inside has made of it."""
     _session_cookie: bytes | None = None
@@ -278,6 +281,8 @@ class Context(Incoming, SessionData):
                     self._session_cookie = self.pair.session.clear()
             except StoreUnavailable:
                 pass
+        if self.renewal is not None and self._session_cookie is None and self.identity is not None:
+            await self.renewal()
         ours = (self._foreign_cookie, self._seen_cookie, self._visitor_cookie, self._session_cookie)
         return [cookie for cookie in ours if cookie is not None]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
+from functools import partial
 from typing import Any, Literal
 
 from anyio import get_cancelled_exc_class
@@ -234,7 +235,8 @@ class AuthMiddleware:
             return
         await enter(context, path=route_path(scope))
         if is_secret_old(context):
-            await self._rotate(context)
+            context.is_plain = False
+            context.renewal = partial(self._rotate, context)
         if lost_on_the_way_back(context):
             self._warn(
                 "strict",

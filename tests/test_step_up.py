@@ -82,7 +82,18 @@ async def socket(websocket: WebSocket) -> None:
     await websocket.close()
 
 
+async def fails(request: Request) -> Response:
+    raise ZeroDivisionError
+
+
+async def leave(request: Request) -> Response:
+    await Auth.of(request).logout(request)
+    return Response()
+
+
 ROUTES = [
+    Route("/fails", fails),
+    Route("/leave", leave),
     Route("/enter", enter),
     Route("/elevate", elevate),
     Route("/who", who),
@@ -419,6 +430,33 @@ async def test_old_browsers_navigate_by_what_they_accept(rotating: Any, clock: A
     await rotating.get("/enter")
     clock.advance(3600)
     assert set_cookies(await rotating.get("/anybody", headers={"accept": "text/html,application/xhtml+xml"}))
+
+
+@pytest.mark.parametrize("seat", ["outermost", "added"])
+async def test_a_page_that_fails_costs_nobody_the_session(clock: Any, seat: str) -> None:
+    """Added, it never sees the framework's error page, and a secret for that would reach nobody."""
+    auth = new_auth(clock=clock, session_rotate="1h")
+    app: Any = Starlette(routes=ROUTES)
+    if seat == "added":
+        app.add_middleware(AuthMiddleware, auth=auth)
+    else:
+        app = AuthMiddleware(app, auth)
+    async with auth, browser(app) as client:
+        await client.get("/enter")
+        clock.advance(3600)
+        answer = await client.get("/fails", headers=NAVIGATES)
+        assert answer.status_code == 500
+        assert len(set_cookies(answer)) == (seat == "outermost")
+        clock.advance(60)
+        assert (await client.get("/anybody")).text == "in"
+        assert len(set_cookies(await client.get("/anybody", headers=NAVIGATES))) == (seat == "added")
+
+
+async def test_a_logout_on_an_old_secret_leaves_none(rotating: Any, clock: Any) -> None:
+    await rotating.get("/enter")
+    clock.advance(3600)
+    [cookie] = set_cookies(await rotating.get("/leave", headers=NAVIGATES))
+    assert "Max-Age=0" in cookie
 
 
 async def test_a_late_request_with_the_secret_of_before_gets_no_cookie(rotating: Any, clock: Any) -> None:
