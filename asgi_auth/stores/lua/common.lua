@@ -1,22 +1,25 @@
 -- Stands before every script: the clock, who is alive, how a session ends, how an event is told.
 --
--- ARGV: 1 the prefix with its hash tag, 2 a test's clock or '', 3 the nonce of this call; the verb's own follow.
--- A name is the prefix and
+-- ARGV: 1 the prefix with the hash tag of a partition, 2 a test's clock or '', 3 the nonce of this call; the verb's own
+-- follow. A store has one partition or several (`redis_layout.py`), and this is one of them. A name is what ARGV[1] says and
 --   s:<sid>     hash     a session (its data as d:<key>), or its tombstone, which has `ended`; names as in SHORT
 --   u:<user>    hash     a user's row, and what only the store needs to know
 --   i:<user>    zset     the user's sessions, scored by the second after their end, but no pending ones; it lists and
 --                        counts, it never decides
 --   due         zset     users with sessions, scored by when to look at the first of them: never too late
---   n:<name>    string   whose name that is
+--   n:<name>    string   whose name that is; with several partitions, in the one that the name leads to
+--   r:<name>    string   until when nobody else gets a name that was reserved; with several partitions alone
 --   users       zset     the ids of users, in their order
---   era         hash     n, and why and when it rose last
+--   era         hash     n, and why and when it rose last; with several partitions the same in each, but while it rises
 --   events      stream   the feed; the channel of the same name repeats it
+--   readers     hash     by name: how many beats, the entry and its nonce up to which all is applied, the lease
 --   dead        zset     revocations in their order;  dead:until  the same, scored by when they are over
---   h:<key>     hash     a throttle's counter;  keys, once:<name>  strings
+--   h:<key>     hash     a throttle's counter;  keys, once:<name>  strings; all of these in the first partition, but
+--                        once:epoch, the name of a partition's history
 --   swept       string   the nonce and outcome of the last step of `sweep`
--- so all of them lie in one slot of a cluster, which routes by KEYS[1]; the others are found on the way. KEYS[2] never
--- exists: while a slot is moved key by key its node refuses the whole script instead of running half of it. In a cluster
--- `n:` and `users` belong into a partition of their own, and a name is reserved before its user is written.
+-- so what a script needs lies in one slot of a cluster, which routes by KEYS[1]; the others are found on the way. KEYS[2]
+-- never exists: while a slot is moved key by key its node refuses the whole script instead of running half of it. What
+-- concerns several partitions is several scripts, in an order that `redis_create`, `redis_users` and `redis_history` say.
 --
 -- Numbers leave as text with 17 digits: Lua's own conversion has 14, and a reply would cut off the fraction. Nothing is
 -- decoded from JSON here, so nothing is lost to it.
