@@ -169,7 +169,7 @@ class Cluster:
 
         async def ask(node: Server, keys: list[str]) -> None:
             try:
-                replies = await self._ask(node, [(b"EXISTS", key.encode("utf-8", "surrogatepass")) for key in keys])
+                replies = await self._ask(node, [(b"PTTL", key.encode("utf-8", "surrogatepass")) for key in keys])
             except (redis.RedisError, OSError):
                 return
             silent.discard(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,12 @@ async def test_who_knows_another_owner_is_told_and_goes_there(cluster, cluster_u
         assert late.feed().turns == before + 1  # whatever was read before is of another server
 
 
-async def test_login_during_a_slot_move_is_retried_then_503(cluster, cluster_url, stores):
+async def test_a_session_made_during_a_slot_move_is_whole_or_not_there(cluster, cluster_url, stores):
     patient, hasty = await stores(cluster_url), await stores(cluster_url, timeout=0.3)
     await add_user(patient, "alice")
     with cluster.moving(SLOT) as move:
         move.keys(f"{TAG}u:alice")
-        with pytest.raises(StoreUnavailable):  # which is a 503
+        with pytest.raises(StoreUnavailable):
             await hasty.create(cookie("h"), revision=1)
         before = move.refusals()
         async with anyio.create_task_group() as group:
@@ -117,6 +118,51 @@ async def test_a_beat_follows_the_keys_that_have_moved_and_leaves_those_that_hav
         move.keys(f"{TAG}readers")  # a second one at the new owner would make this fail
         assert (await feed.beat(cursor, 5)).entries == ()
     await feed.leave()
+
+
+# Messages
+
+
+async def test_messages_of_every_partition_are_heard_and_of_one_that_moved_from_its_new_node(
+    cluster, cluster_url, stores
+):
+    store = await stores(cluster_url)
+    feed, heard = store.feed(), []
+
+    async def listen() -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                await feed.listen(heard.append)
+
+    async def all_are_heard() -> None:
+        """`revoke_all` tells of itself in each partition."""
+        with anyio.fail_after(10):
+            while listeners(cluster) < 16:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        heard.clear()
+        await store.end_all("revoked")
+        with anyio.fail_after(10):
+            while len(heard) < 16:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        assert {entry.partition for entry in heard} == set(range(16))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(listen)
+        await all_are_heard()
+        assert sum(node.ask("CLIENT", "LIST", "TYPE", "pubsub").count("\n") for node in cluster.nodes) == 3
+        for move in (cluster.move_at_once, cluster.move_by_hand):
+            await anyio.to_thread.run_sync(move, SLOT)
+            await all_are_heard()
+        group.cancel_scope.cancel()
+    await feed.leave()
+
+
+def listeners(cluster: ClusterSet) -> int:
+    """Partitions whose channel somebody listens to where it is told."""
+    channels = [f"asgi-auth:{{{partition:02x}}}:events" for partition in range(16)]
+    owners = [cluster.owner(slot_of(partition)) for partition in range(16)]
+    asked = [owner.ask("PUBSUB", "SHARDNUMSUB", channel) for owner, channel in zip(owners, channels, strict=True)]
+    return sum(count > 0 for _, count in asked)
 
 
 # Who is believed
