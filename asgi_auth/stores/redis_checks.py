@@ -70,7 +70,8 @@ def misconfiguration(error: BaseException | None) -> str | None:
     if isinstance(error, redis.exceptions.NoPermissionError):
         return (
             "this user of Redis may not do what a store does: ACL SETUSER … +@read +@write +@scripting +@connection "
-            "+time +spublish +ssubscribe +info, for the keys ~prefix* and the channels &prefix*"
+            "+time +spublish +ssubscribe +info (and +cluster|slots in a cluster), for the keys ~prefix* and the "
+            "channels &prefix*"
         )
     if isinstance(error, redis.exceptions.InvalidResponse):
         return "what answers there is no Redis"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from cluster_set import ClusterSet, Node, slot_of
+from redis_helpers import VERBS, rights_in_the_docs, tour
 from store_helpers import add_user, alive, cookie, end_of, login, sid
 
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
@@ -251,6 +253,32 @@ async def failed_over(new: Node) -> None:
     with anyio.fail_after(30):
         while not (new.is_primary and new.info()["cluster_state"] == "ok"):  # noqa: ASYNC110
             await anyio.sleep(0.01)
+
+
+# Rights
+
+
+async def test_the_user_of_the_docs_may_do_all_that_a_store_does(cluster, cluster_url, stores, caplog):
+    for node in cluster.nodes:
+        node.ask(*rights_in_the_docs("evalsha"), "+cluster|slots", "+asking")
+    store = await stores(cluster_url.replace("://", "://app:password@"))
+    await tour(store)
+    for verb in VERBS.values():
+        await verb(store)
+    feed, cursor = store.feed(), await store.newest()
+    with cluster.moving(SLOT) as move:
+        move.keys(f"{TAG}events")
+        assert (await feed.beat(cursor, 5)).entries == ()
+    await store.load(sid("a"))
+    await feed.leave()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_user_that_may_not_ask_for_the_slots_stops_the_start(cluster, cluster_url, stores):
+    for node in cluster.nodes:
+        node.ask(*rights_in_the_docs("evalsha"), "-cluster|slots")
+    with pytest.raises(ConfigurationError, match=r"\+cluster\|slots"):
+        await stores(cluster_url.replace("://", "://app:password@"))
 
 
 # URLs
