@@ -6,6 +6,7 @@ import logging
 
 from anyio import CancelScope, move_on_after, sleep_forever
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from starlette.types import Message, Receive, Send
 
 from asgi_auth.context import Context
@@ -23,6 +24,8 @@ SAVE_INTERVAL = 5.0
 
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
+
+_TURNS = 8
 
 _LAST_WORDS = {
     "ended": (POLICY_VIOLATION, "session ended"),
@@ -212,6 +215,10 @@ class Socket:
     async def _deny(self, answer: Answer) -> None:
         await self._send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
         await self._send({"type": "websocket.http.response.body", "body": answer.body, "more_body": False})
+        # uvicorn logs an ERROR for an application that is over before the connection is closed (its #3138), which takes
+        # it a turn of the event loop, and with uvloop some.
+        for _ in range(_TURNS):
+            await checkpoint()
 
     async def _keep(self) -> None:
         """Now and then, save what changed on an open socket."""

@@ -12,14 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from wire_servers import PATIENCE, environment
 
@@ -56,7 +56,9 @@ class Server:
 
     def get(self, path: str) -> Any:
         with self.client() as client:
-            return client.get(path).json()
+            answer = client.get(path)
+        assert answer.status_code == 200, self.output
+        return answer.json()
 
     def seen(self, name: str) -> str:
         """What the application's side noted, once it did."""
@@ -77,6 +79,7 @@ class Caller:
             if token:
                 pair = client.get(f"/token/{user}").json()
                 self.headers = {"authorization": f"Bearer {pair['access_token']}"}
+                self.refresh_token = pair["refresh_token"]
             else:
                 cookie = client.get(f"/login/{user}").headers["set-cookie"].partition(";")[0]
                 self.headers = {"cookie": cookie}
@@ -96,7 +99,7 @@ def serving(name: str, directory: Path) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     module, *options = (part.replace("PORT", str(port)) for part in COMMANDS[name])
-    log = directory / "server.log"
+    log = directory / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *options, "wire_live:app"],
@@ -296,3 +299,102 @@ def test_what_ends_a_connection_is_no_error_of_the_application(server: Server) -
     said = re.sub(r".*returned without completing response.*", "", server.output)
     assert "Traceback" not in said
     assert json.dumps(server.get("/seen"))
+
+
+# ---------------------------------------------------------------------- what becomes of a user
+
+
+@pytest.fixture(scope="module")
+def elsewhere(server: Server) -> Iterator[Server]:
+    """Another process over the same store."""
+    with serving("uvicorn", server.log.parent) as process:
+        yield process
+
+
+def refreshed(caller: Caller) -> httpx2.Response:
+    """What the server says to the refresh token of somebody who is logged in by token."""
+    with caller.server.client() as client:
+        form = {"grant_type": "refresh_token", "refresh_token": caller.refresh_token}
+        return client.post("/auth/token", data=form)
+
+
+def test_update_user_reaches_cookies_tokens_and_sockets(server: Server, elsewhere: Server) -> None:
+    """A right that is taken away in another process: cookies have less with their next request, tokens are out of date
+    and refresh into less, and sockets behind a `require` that no longer holds are closed."""
+    user = f"ursula-{server.name}"
+    cookie, token = (Caller(server, f"{user}/read+write", token=by_token) for by_token in (False, True))
+    with server.client() as client, ExitStack() as stack:
+        for one in (cookie, token):
+            assert client.get("/", headers=one.headers).json()["scopes"] == ["read", "write"]
+        guarded = [stack.enter_context(one.socket("/starlette/readers")) for one in (cookie, token)]
+        open_to_all = stack.enter_context(cookie.socket("/starlette/echo"))
+        echoes(*guarded, open_to_all)
+
+        elsewhere.get(f"/update/{user}/read")  # what the guarded ones need is still there
+        eventually(lambda: client.get("/", headers=cookie.headers).json()["scopes"] == ["read"])
+        refused = client.get("/", headers=token.headers)
+        assert refused.status_code == 401
+        assert refused.json()["error_description"] == "The access token is out of date"
+        pair = refreshed(token)
+        assert pair.status_code == 200
+        assert pair.json()["scope"] == "read"
+        echoes(*guarded, open_to_all)
+
+        elsewhere.get(f"/update/{user}/write")
+        assert [close_of(each)[0] for each in guarded] == [server.closes_with] * 2
+        echoes(open_to_all)
+
+
+def echoes(*sockets: ClientConnection) -> None:
+    """Each of them is open."""
+    for each in sockets:
+        each.send("hello")
+        assert each.recv(timeout=10) == "hello"
+
+
+def test_disable_user_ends_both_modes_and_sockets(server: Server, elsewhere: Server) -> None:
+    user = f"dora-{server.name}"
+    cookie, token = Caller(server, user), Caller(server, user, token=True)
+    other = Caller(server, "somebody-else")
+    with ExitStack() as stack, server.client() as client:
+        sockets = [stack.enter_context(one.socket("/echo")) for one in (cookie, token, other)]
+        echoes(*sockets)
+        elsewhere.get(f"/disable/{user}")
+        assert [close_of(each)[0] for each in sockets[:2]] == [server.closes_with] * 2
+        assert client.get("/", headers=cookie.headers).json()["user"] == ""
+        assert client.get("/", headers=token.headers).status_code == 401
+        assert client.get("/", headers=other.headers).json()["user"] == "somebody-else"
+        refused = refreshed(token)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+        echoes(sockets[2])
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """A change is heard of within `STALENESS`; a busy machine may take longer to answer."""
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------------- sockets that are refused
+
+
+def test_refused_sockets_write_no_error_log(server: Server) -> None:
+    """A refusal is nobody's mistake: what writes an ERROR for each calls people at night. By us, and by a guard."""
+    caller = Caller(server, "norman/write")
+    before = len(server.output)
+    for path, headers, status in (
+        ("/echo", {"authorization": "Bearer garbage"}, 401),
+        ("/starlette/readers", {}, 401),
+        ("/starlette/readers", caller.headers, 403),
+    ):
+        for _ in range(3):
+            url = f"ws://127.0.0.1:{server.port}{path}"
+            with pytest.raises(InvalidStatus) as refused, connect(url, additional_headers=headers):
+                pass
+            assert refused.value.response.status_code == (403 if server.name == "daphne" else status)
+    server.get("/")  # whatever there was to be said has been said
+    said = re.sub(r'.*"level": ".*', "", server.output[before:])
+    assert "ERROR" not in said
+    assert "Traceback" not in said

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from asgi_auth import Auth, AuthMiddleware, User
+from asgi_auth import Auth, AuthMiddleware, User, require
 
 auth = Auth()
 seen: dict[str, str] = {}
@@ -72,15 +72,26 @@ async def stream(scope: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+def named(path: str) -> User:
+    """The user of `/…/<id>/<scope>+<scope>`."""
+    _, _, user_id, *scopes = path.split("/")
+    return User(user_id, scopes=frozenset("+".join(scopes).split("+")) - {""})
+
+
 async def bare(scope: Any, receive: Any, send: Any) -> None:
     path = scope["path"]
     if scope["type"] == "websocket":
         await socket(scope, receive, send)
     elif path.startswith("/login/"):
-        await auth.login(scope, User(path.split("/")[2]))
+        await auth.login(scope, named(path))
         await answer(send, "in")
     elif path.startswith("/token/"):
-        await answer(send, (await auth.issue(User(path.split("/")[2]))).public())
+        await answer(send, (await auth.issue(named(path))).public())
+    elif path.startswith("/update/"):
+        user = named(path)
+        await answer(send, (await auth.update_user(user.id, scopes=user.scopes)).public())
+    elif path.startswith("/disable/"):
+        await answer(send, await auth.disable_user(path.split("/")[2]))
     elif path.startswith("/revoke/"):
         await answer(send, await auth.revoke(path.split("/")[2]))
     elif path.startswith("/revoke-user/"):
@@ -91,7 +102,8 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
         gc.collect()  # a generator whose frames are in a cycle is closed when they are found
         await answer(send, seen)
     else:
-        await answer(send, {"user": scope["user"].identity, "session": scope["auth"].session_id})
+        scopes = sorted(scope["user"].scopes)
+        await answer(send, {"user": scope["user"].identity, "session": scope["auth"].session_id, "scopes": scopes})
 
 
 async def ticks(name: str) -> Any:
@@ -115,6 +127,12 @@ async def echo(name: str, receive: Any, send: Any) -> None:
 
 async def starlette_stream(request: Any) -> StreamingResponse:
     return StreamingResponse(ticks("starlette"), media_type="text/event-stream")
+
+
+@require("read")
+async def readers_echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await echo("readers", websocket.receive_text, websocket.send_text)
 
 
 async def starlette_echo(websocket: WebSocket) -> None:
@@ -150,7 +168,11 @@ async def quart_echo() -> None:
 
 
 starlette = Starlette(
-    routes=[Route("/starlette/stream", starlette_stream), WebSocketRoute("/starlette/echo", starlette_echo)]
+    routes=[
+        Route("/starlette/stream", starlette_stream),
+        WebSocketRoute("/starlette/echo", starlette_echo),
+        WebSocketRoute("/starlette/readers", readers_echo),
+    ]
 )
 FRAMEWORKS = {"starlette": starlette, "fastapi": fastapi, "quart": quart}
 

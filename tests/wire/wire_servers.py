@@ -64,7 +64,7 @@ def environment(directory: Path, **variables: str) -> dict[str, str]:
     store = f"sqlite:///{directory}/wire.sqlite3"
     return {
         **kept,
-        "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}",
+        "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parent, HERE.parent.parent))),
         "PYTHONUNBUFFERED": "1",
         "ASGI_AUTH_STORE": store,
         **variables,
