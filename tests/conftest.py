@@ -69,9 +69,10 @@ def cluster_url(cluster: ClusterSet) -> str:
     return cluster.url
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "redis-16"])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of each store in turn."""
-    if request.param == "redis":
-        return str(request.getfixturevalue("redis_url"))
+    """The URL of each store in turn; the last one has sixteen partitions."""
+    if request.param.startswith("redis"):
+        url = str(request.getfixturevalue("redis_url"))
+        return url if request.param == "redis" else f"{url}?partitions=16"
     return f"sqlite:///{tmp_path / 'any.sqlite3'}" if request.param == "sqlite" else "memory://"

@@ -123,9 +123,10 @@ class Partitioned:
     ) -> dict[int, Any]:
         """A script in several partitions, and its reply in each. If one gives none, what the others did stands."""
         clock = None if self.clock is None else self.clock()
-        nonce = secrets.token_hex(8)
         tags = {partition: layout.tag(partition) for partition in arguments}
-        asked = {f"{tag}era": (tag, clock, nonce, *arguments[partition]) for partition, tag in tags.items()}
+        asked = {
+            f"{tag}era": (tag, clock, secrets.token_hex(8), *arguments[partition]) for partition, tag in tags.items()
+        }
         replies = await self._client.run(script, asked, change=change, raw=raw)
         return {partition: replies[f"{tag}era"] for partition, tag in tags.items()}
 
