@@ -61,17 +61,19 @@ def machine(kind: str, loop: asyncio.AbstractEventLoop, tmp_path: Path, redis_ur
         if kind == "memory":
             return [open_store("memory://", timeout=10, clock=clock)] * 2
         number = next(numbers)
-        url = f"sqlite:///{tmp_path / str(number)}" if kind == "sqlite" else f"{redis_url}/0?prefix=machine-{number}:"
+        url = f"{redis_url}/0?prefix=machine-{number}:&partitions={16 if kind == 'redis-16' else 1}"
+        if kind == "sqlite":
+            url = f"sqlite:///{tmp_path / str(number)}"
         return [open_store(url, timeout=10, clock=clock) for _ in range(2)]
 
     return type("Machine", (SessionMachine,), {"loop": loop, "stores": staticmethod(stores)})
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("memory", 80), ("sqlite", 30), ("redis", 30)])
+@pytest.mark.parametrize(("kind", "examples"), [("memory", 80), ("sqlite", 30), ("redis", 30), ("redis-16", 20)])
 def test_sessions_are_as_their_model_says(
     kind: str, examples: int, loop: asyncio.AbstractEventLoop, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    url = request.getfixturevalue("redis_url") if kind == "redis" else ""
+    url = request.getfixturevalue("redis_url") if kind.startswith("redis") else ""
     run_state_machine_as_test(
         machine(kind, loop, tmp_path, url), settings=settings(HOUSE, max_examples=DEEPER or examples)
     )
