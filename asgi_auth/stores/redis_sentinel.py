@@ -58,7 +58,8 @@ class Sentinels:
     """`Topology` of one primary.
 
     Args:
-        timeout: seconds for which a call of the store lasts at most; Sentinels are waited for half as long.
+        timeout: seconds for which a call of the store lasts at most. Sentinels are waited for a quarter as long: a call
+            may have to wait for one question to be over, and then for its own.
         clock: steady.
     """
 
@@ -70,7 +71,7 @@ class Sentinels:
         self.turns = 0
         self.known: frozenset[Server] = frozenset()
         self._name = address.primary.encode()
-        self._patience = timeout / 2
+        self._patience = timeout / 4
         self._clock = clock
         self._links = Links(address.sentinel_way, timeout)
         self._seeds = address.sentinels
@@ -152,7 +153,8 @@ class Sentinels:
             if self._chosen(answers.values()) is not None:
                 scope.deadline = min(scope.deadline, anyio.current_time() + GRACE)
 
-        with anyio.move_on_after(self._patience) as scope:
+        # Others wait for these answers too: whoever asks for them may leave, and none of the connections is given up.
+        with anyio.move_on_after(self._patience, shield=True) as scope:
             async with anyio.create_task_group() as group:
                 for place in places:
                     group.start_soon(hear, place)

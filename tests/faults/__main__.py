@@ -1,4 +1,4 @@
-"""python -m tests.faults [--revocations 10000] [--scenes failover thawed isolated] [--latency]
+"""python -m tests.faults [--revocations 10000] [--crowd 100] [--scenes failover thawed isolated] [--latency]
 
 Plays all scenes, or some, again and again until so many revocations were made under faults, and prints what was seen,
 as a table of Markdown. `--latency`: without faults, how long it takes until eight other processes refuse. Exits with 1
@@ -36,7 +36,7 @@ def in_directory(play: partial) -> object:  # type: ignore[type-arg]
 # ---------------------------------------------------------------------- faults
 
 
-def under_faults(wanted: int, scenes: Collection[str]) -> bool:
+def under_faults(wanted: int, scenes: Collection[str], crowd: int) -> bool:
     """Whether so many revocations were all in time."""
     found: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
     faults = [play for play in PLAYS if (play[0] in scenes if scenes else play[0] != "calm")]
@@ -44,7 +44,7 @@ def under_faults(wanted: int, scenes: Collection[str]) -> bool:
     for scene, store in itertools.cycle(faults):
         if made >= wanted and len(found) == len(faults):
             break
-        verdict = in_directory(partial(perform, scene, store, crowd=CROWD))
+        verdict = in_directory(partial(perform, scene, store, crowd=crowd))
         assert isinstance(verdict, Verdict)
         found[scene, store].append(verdict)
         made += verdict.revocations
@@ -115,10 +115,11 @@ def latency(number: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
     parser.add_argument("--revocations", type=int, default=10_000, help="as many, or a few more")
+    parser.add_argument("--crowd", type=int, default=CROWD, help="as many are revoked in a scene")
     parser.add_argument("--scenes", nargs="*", choices=SCENES, default=())
     parser.add_argument("--latency", action="store_true")
     options = parser.parse_args()
-    good = latency(200) if options.latency else under_faults(options.revocations, options.scenes)
+    good = latency(200) if options.latency else under_faults(options.revocations, options.scenes, options.crowd)
     return 0 if good else 1
 
 

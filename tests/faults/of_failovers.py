@@ -10,8 +10,8 @@ from .play import Play
 async def failover(play: Play) -> None:
     """The primary dies while some are revoked and others come."""
     first, second, living = await play.cast()
-    async with play.revoking(first, second, over=6):
-        await play.lapse(1)
+    async with play.revoking(first, second, over=3):
+        await play.lapse(0.5)
         play.watched.primary.kill()
         newcomers = await play.people(8)
         await anyio.to_thread.run_sync(play.watched.replaced)

@@ -54,9 +54,9 @@ SCENES = {
     "ids_behind": Scene(of_stores.ids_behind),
     "locked": Scene(of_stores.locked, SQLITE),
     "replaced": Scene(of_stores.replaced, SQLITE),
-    "failover": Scene(of_failovers.failover, SENTINEL),
-    "thawed": Scene(of_failovers.thawed, SENTINEL),
-    "isolated": Scene(of_failovers.isolated, SENTINEL, {"far": True}),
+    "failover": Scene(of_failovers.failover, SENTINEL, {"staleness": 1.0}),
+    "thawed": Scene(of_failovers.thawed, SENTINEL, {"staleness": 1.0}),
+    "isolated": Scene(of_failovers.isolated, SENTINEL, {"staleness": 1.0, "far": True}),
 }
 
 PLAYS = [(name, store) for name, scene in SCENES.items() for store in scene.stores]
