@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
 class Node:
     """One server of a cluster, and a client of our own to it."""
 
-    def __init__(self, directory: Path, **config: str) -> None:
+    def __init__(self, directory: Path, **config: Any) -> None:
         # The bus is 10,000 ports higher unless told otherwise, and free ports are often too high for that.
         self.bus = free_port()
         fixed = {
@@ -51,7 +51,7 @@ class Node:
         }
         self.server = Valkey(directory, **fixed, **config)
         self.port = self.server.port
-        self.client = redis.Redis(port=self.port, decode_responses=True, socket_timeout=10, protocol=2)
+        self.client = self.server.control
         self.client.response_callbacks.pop("CLUSTER SLOTS", None)
         self.id = str(self.ask("CLUSTER", "MYID"))
 
@@ -95,10 +95,11 @@ class ClusterSet:
     Args:
         replicas: of each primary.
         node_timeout: milliseconds after which a silent node counts as failing.
+        config: for each server; see `Valkey`.
     """
 
     def __init__(
-        self, directory: Path, *, primaries: int = 3, replicas: int = 1, node_timeout: int = 1000, **config: str
+        self, directory: Path, *, primaries: int = 3, replicas: int = 1, node_timeout: int = 1000, **config: Any
     ) -> None:
         self.nodes = [
             Node(directory / f"node{number}", cluster_node_timeout=str(node_timeout), **config)
@@ -139,7 +140,8 @@ class ClusterSet:
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:3])
+        scheme = self.nodes[0].server.url.partition("://")[0]
+        return f"{scheme}+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:3])
 
     def alive(self) -> list[Node]:
         return [node for node in self.nodes if node.server.runs]

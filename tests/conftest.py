@@ -10,7 +10,7 @@ import pytest
 from clocks import Clock
 from cluster_set import ClusterSet
 from hypothesis import settings
-from valkey_server import Valkey
+from valkey_server import Valkey, redis_binary
 
 settings.register_profile("house", deadline=None)  # a busy machine is no failure
 settings.load_profile("house")
@@ -58,6 +58,14 @@ def redis_url(redis_server: str) -> str:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSet]:
     """A cluster of three nodes without replicas, one for the whole run."""
     cluster = ClusterSet(tmp_path_factory.mktemp("cluster"), replicas=0)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_of_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSet]:
+    """The same of Redis 7, where the distribution has it."""
+    cluster = ClusterSet(tmp_path_factory.mktemp("redis-cluster"), replicas=0, binary=redis_binary())
     yield cluster
     cluster.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
+from cluster_set import ClusterSet, slot_of
 from sentinel_set import SentinelSet
 from store_helpers import alive, cookie, login, sid
 from valkey_server import Valkey, redis_binary
@@ -119,3 +120,21 @@ async def test_sentinels_and_their_servers_are_asked_over_tls_and_a_failover_is_
         await blind.aclose()
     finally:
         servers.close()
+
+
+async def test_a_cluster_is_asked_over_tls_and_a_slot_that_moves_is_followed(authority, anyio_backend, tmp_path):
+    options = tls(authority)
+    cluster = ClusterSet(tmp_path / "cluster", replicas=0, binary=redis_binary(), tls_cluster="yes", **options)
+    try:
+        store = open_store(f"{cluster.url}?ssl_ca_certs={authority.path}", timeout=10)
+        await store.open()
+        await login(store, cookie("a"))
+        cluster.move_by_hand(slot_of(int(store.partition("alice"), 16)))
+        assert await alive(store, "a")
+        feed, cursor = store.feed(), await store.newest()
+        await store.end(sid("a"), "logout")
+        assert [entry.event.kind for entry in (await feed.beat(cursor, 5.0)).entries] == ["ended"]
+        await feed.leave()
+        await store.aclose()
+    finally:
+        cluster.close()

@@ -83,3 +83,31 @@ def test_under_load_nobody_is_let_in_who_was_revoked(tmp_path, scene):
         cluster.close()
     assert (figures.late, figures.strangers, figures.wrong, figures.revived, figures.forgotten) == ([], [], [], [], [])
     assert min(figures.logins, figures.revocations, figures.reads) > 0
+
+
+@ON_ASYNCIO
+async def test_processes_beside_an_isolated_primary_hear_of_what_its_successor_is_told(tmp_path, anyio_backend):
+    cluster = ClusterSet(tmp_path / "cluster")
+    store = RedisStore(cluster.url, timeout=10)
+    await store.open()
+    try:
+        for name in "ab":
+            await login(store, cookie(name))
+        with ExitStack() as stack:
+            processes = [stack.enter_context(worker(cluster.url, STALENESS)) for _ in range(2)]
+            for process in processes:
+                assert await process.hear() == "ready"
+                for name in "ab":
+                    assert await process.ask("hold", sid(name)) == {"state": "alive", "warm": True}
+            old = cluster.owner(SLOT)
+            new = await anyio.to_thread.run_sync(cluster.isolate, old)
+            assert isinstance(await store.end(sid("a"), "revoked"), Ended)
+            returned_at = steady_clock()
+            assert (old.owner_of(SLOT), old.ask("HGET", f"{TAG}s:{sid('a')}", "ended")) == (old.id, None)
+            assert new.ask("HGET", f"{TAG}s:{sid('a')}", "ended") == "revoked"
+            await until(lambda: steady_clock() - returned_at > STALENESS)
+            assert await states(processes, "a") == ["dead"] * 2
+            assert await states(processes, "b") == ["alive"] * 2
+    finally:
+        await store.aclose()
+        cluster.close()
