@@ -14,12 +14,14 @@ from under_load import SCENES, run
 from view_helpers import until, worker
 
 from asgi_auth.clock import steady_clock
+from asgi_auth.stores import Ended
 from asgi_auth.stores.redis import RedisStore
 
 STALENESS = 0.5
 PARTITION = int(sid("a")[:2], 16) % 16
 """Where alice is."""
 SLOT = slot_of(PARTITION)
+TAG = f"asgi-auth:{{{PARTITION:02x}}}:"
 ON_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 """The other processes are what matters, and those always run there."""
 
@@ -55,7 +57,7 @@ async def states(processes: list[Any], name: str) -> list[str]:
 async def test_a_revocation_during_a_slot_move_reaches_every_process(cluster, store, processes, way):
     if way == "MIGRATE":
         with cluster.moving(SLOT) as move:
-            move.keys(f"asgi-auth:{{{PARTITION:02x}}}:events")  # whoever still listens to the old owner hears nothing
+            move.keys(f"{TAG}events")  # whoever still listens to the old owner hears nothing
             before = move.refusals()
             async with anyio.create_task_group() as group:
                 group.start_soon(store.end, sid("a"), "revoked")
