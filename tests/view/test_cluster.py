@@ -103,8 +103,11 @@ async def test_processes_beside_an_isolated_primary_hear_of_what_its_successor_i
                     assert await process.ask("hold", sid(name)) == {"state": "alive", "warm": True}
             old = cluster.owner(SLOT)
             new = await anyio.to_thread.run_sync(cluster.isolate, old)
-            assert isinstance(await store.end(sid("a"), "revoked"), Ended)
+            other = RedisStore(f"redis+cluster://127.0.0.1:{new.port}", timeout=10)
+            await other.open()
+            assert isinstance(await other.end(sid("a"), "revoked"), Ended)
             returned_at = steady_clock()
+            await other.aclose()
             assert (old.owner_of(SLOT), old.ask("HGET", f"{TAG}s:{sid('a')}", "ended")) == (old.id, None)
             assert new.ask("HGET", f"{TAG}s:{sid('a')}", "ended") == "revoked"
             await until(lambda: steady_clock() - returned_at > STALENESS)
