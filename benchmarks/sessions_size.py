@@ -103,21 +103,17 @@ def _new(one: One) -> NewSession:
     )
 
 
-async def _users(store: Store, number: int) -> None:
-    async def some(first: int) -> None:
-        for index in range(first, max(1, number // PER_USER), _AT_ONCE):
-            name = f"user-{index}"
-            await store.save_user(UserRow(name, name=name), name_key=name, expected=None)
-
-    async with anyio.create_task_group() as group:
-        for first in range(_AT_ONCE):
-            group.start_soon(some, first)
+def _rows(number: int) -> Iterator[UserRow]:
+    names = (f"user-{index}" for index in range(number // PER_USER))
+    return (UserRow(name, name=name) for name in names)
 
 
-async def _ours_in_redis(store: RedisStore, number: int) -> None:
-    coming = everybody(number)
+async def _fill_redis(store: RedisStore, number: int, *, with_users: bool = False) -> None:
+    users, coming = _rows(number if with_users else 0), everybody(0 if with_users else number)
 
     async def some() -> None:
+        for row in users:
+            await store.save_user(row, name_key=row.name, expected=None)
         for one in coming:
             await store.create(_new(one), revision=1)
 
@@ -126,14 +122,15 @@ async def _ours_in_redis(store: RedisStore, number: int) -> None:
             group.start_soon(some)
 
 
-async def _ours_in_sqlite(store: SQLiteStore, number: int) -> None:
-    """Many logins in one transaction: the same rows in the same order, without waiting for the disk each time."""
-    coming = everybody(number)
+async def _fill_sqlite(store: SQLiteStore, number: int, *, with_users: bool = False) -> None:
+    """Many in one transaction: the same rows in the same order, without waiting for the disk each time."""
+    users, coming = _rows(number if with_users else 0), everybody(0 if with_users else number)
 
     def many(rows: Rows) -> int:
-        return sum(verbs.create(rows, _new(one), revision=1) != "changed" for one in islice(coming, _PAGE))
+        made = [verbs.save_user(rows, row, name_key=row.name, expected=None) for row in islice(users, _PAGE)]
+        return len(made) + sum(verbs.create(rows, _new(one), revision=1) != "changed" for one in islice(coming, _PAGE))
 
-    while await store._write(many, durable=False) == _PAGE:
+    while await store._write(many, durable=False) >= _PAGE:
         pass
 
 
@@ -187,88 +184,66 @@ def _django(path: Path, number: int, *, whole: bool) -> None:
 
 # Measuring
 
+Sizes = dict[str, float]
+"""Bytes for each session."""
+
+Costs = dict[str, tuple[float, float]]
+"""Of one user's sessions, the median, among few and among so many."""
+
 
 def _used(client: redis.Redis) -> int:
     return int(client.info("memory")["used_memory"])
 
 
-async def in_redis(number: int) -> dict[str, float]:
-    """Bytes for each session."""
-    sizes: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as directory, server(Path(directory)) as url, redis.Redis.from_url(url) as look:
-        store = RedisStore(url, timeout=60)
-        await store.open()
-        await _users(store, number)
-        before = _used(look)
-        await _ours_in_redis(store, number)
-        sizes["asgi-auth"] = (_used(look) - before) / number
-        await store.aclose()
-        for whole in (True, False):
-            look.execute_command("FLUSHALL", "SYNC")
-            client = redis.asyncio.Redis.from_url(url)
-            before = _used(look)
-            await _starsessions(client, number, whole=whole)
-            name = "starsessions and a set for each user" if whole else "the same, user and data alone"
-            sizes[name] = (_used(look) - before) / number
-            await client.aclose()
-    return sizes
-
-
-async def in_sqlite(number: int) -> dict[str, float]:
-    """Bytes for each session."""
-    sizes: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as directory:
-        store = SQLiteStore(Path(directory) / "ours.sqlite3", timeout=60)
-        await _users(store, number)
-        await store.aclose()
-        before = store.path.stat().st_size
-        await _ours_in_sqlite(store, number)
-        await store.aclose()
-        sizes["asgi-auth"] = (store.path.stat().st_size - before) / number
-        for whole in (True, False):
-            path = Path(directory) / f"django-{whole}.sqlite3"
-            await anyio.to_thread.run_sync(lambda path=path, whole=whole: _django(path, number, whole=whole))
-            name = "Django's database sessions, with the account" if whole else "the same, user and data alone"
-            sizes[name] = path.stat().st_size / number
-    return sizes
-
-
-async def costs_in_redis(number: int) -> dict[str, tuple[float, float]]:
-    """Microseconds that the server is at it, the median, among few and among so many."""
+async def in_redis(number: int) -> tuple[Sizes, Costs]:
+    """Costs are microseconds that the server is at it."""
     with ExitStack() as stack:
         looks: list[redis.Redis] = []
         stores: list[RedisStore] = []
         for count in (_FEW, number):
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             url = stack.enter_context(server(Path(folder)))
-            look = stack.enter_context(redis.Redis.from_url(url))
-            look.config_set("slowlog-max-len", 10)
-            looks.append(look)
+            looks.append(stack.enter_context(redis.Redis.from_url(url)))
             stores.append(RedisStore(url, timeout=60))
             await stores[-1].open()
-            await _users(stores[-1], count)
-            await _ours_in_redis(stores[-1], count)
-            look.config_set("slowlog-log-slower-than", 0)
+            await _fill_redis(stores[-1], count, with_users=True)
+            before = _used(looks[-1])
+            await _fill_redis(stores[-1], count)
+            sizes = {"asgi-auth": (_used(looks[-1]) - before) / count}
 
         async def measured(which: int, verb: Verb, user_id: str) -> float:
+            looks[which].config_set("slowlog-log-slower-than", 0)
             looks[which].slowlog_reset()
             await verb(stores[which], user_id)
             ran = looks[which].slowlog_get(10)
+            looks[which].config_set("slowlog-log-slower-than", -1)
             return max(float(one["duration"]) for one in ran if one["command"].startswith(b"EVALSHA"))
 
         costs = await _in_turns(number, measured, {"list": _list, "end": _end})
         for store in stores:
             await store.aclose()
-        return costs
+        for whole in (True, False):
+            looks[-1].execute_command("FLUSHALL", "SYNC")
+            client = redis.asyncio.Redis.from_url(url)
+            before = _used(looks[-1])
+            await _starsessions(client, number, whole=whole)
+            name = "starsessions and a set for each user" if whole else "the same, user and data alone"
+            sizes[name] = (_used(looks[-1]) - before) / number
+            await client.aclose()
+        return sizes, costs
 
 
-async def costs_in_sqlite(number: int) -> dict[str, tuple[float, float]]:
-    """Microseconds of a transaction, without threads and without waiting for the disk, the median."""
+async def in_sqlite(number: int) -> tuple[Sizes, Costs]:
+    """Costs are microseconds of a transaction, without threads and without waiting for the disk."""
     with tempfile.TemporaryDirectory() as directory:
         stores = [SQLiteStore(Path(directory) / str(count), timeout=60) for count in (_FEW, number)]
         for store, count in zip(stores, (_FEW, number), strict=True):
-            await _users(store, count)
-            await _ours_in_sqlite(store, count)
+            await _fill_sqlite(store, count, with_users=True)
+            await store.aclose()
+            before = store.path.stat().st_size
+            await _fill_sqlite(store, count)
+            await store.aclose()
+            sizes = {"asgi-auth": (store.path.stat().st_size - before) / count}
 
         async def measured(which: int, verb: Callable[[Rows, str], Any], user_id: str) -> float:
             began_at = time.perf_counter()
@@ -279,7 +254,12 @@ async def costs_in_sqlite(number: int) -> dict[str, tuple[float, float]]:
         costs = await _in_turns(number, measured, asked)
         for store in stores:
             await store.aclose()
-        return costs
+        for whole in (True, False):
+            path = Path(directory) / f"django-{whole}"
+            await anyio.to_thread.run_sync(lambda path=path, whole=whole: _django(path, number, whole=whole))
+            name = "Django's database sessions, with the account" if whole else "the same, user and data alone"
+            sizes[name] = path.stat().st_size / number
+        return sizes, costs
 
 
 Verb = Callable[[Store, str], Awaitable[Any]]
@@ -308,9 +288,12 @@ async def _in_turns(
 
 
 async def _main(number: int) -> dict[str, Any]:
-    sizes = {"Redis": await in_redis(number), "SQLite": await in_sqlite(number)}
-    costs = {"Redis": await costs_in_redis(number), "SQLite": await costs_in_sqlite(number)}
-    return {"sessions": number, "bytes": sizes, "microseconds": costs}
+    found = {"Redis": await in_redis(number), "SQLite": await in_sqlite(number)}
+    return {
+        "sessions": number,
+        "bytes": {kind: sizes for kind, (sizes, _) in found.items()},
+        "microseconds": {kind: costs for kind, (_, costs) in found.items()},
+    }
 
 
 def report(found: dict[str, Any]) -> str:

@@ -7,10 +7,12 @@ stands in `lua/common.lua`; where a script runs in `redis_partitions`; how serve
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, cast
 
 from asgi_auth.clock import Clock
+from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import Reason
 from asgi_auth.recent import Recent
 from asgi_auth.stores import (
@@ -137,9 +139,21 @@ class RedisStore(CreateVerb, UserVerbs, HistoryVerbs):
         return None if reply is None else replies.ended(reply)
 
     async def sweep(self, limit: int = SWEPT) -> Swept:
-        steps = await self._everywhere("sweep", limit, change=False)
-        ended = tuple(replies.ended(one) for found, _ in steps.values() for one in found)
-        return Swept(ended, full=any(full for _, full in steps.values()))
+        # One partition after another, from any of them on: what one has told is not lost when the next is silent.
+        layout = await self._layout()
+        first, ended, full = secrets.randbelow(layout.size), list[Ended](), False
+        for partition in (*range(first, layout.size), *range(first)):
+            try:
+                found, more = await self._run(layout, partition, "sweep", limit - len(ended), change=False)
+            except StoreUnavailable:
+                if not ended:
+                    raise
+                break
+            ended += map(replies.ended, found)
+            full = full or bool(more)
+            if len(ended) >= limit:
+                break
+        return Swept(tuple(ended), full)
 
     async def sessions(self, user_id: str) -> list[Loaded]:
         now, user, found = await self._of_user("sessions", user_id, LISTED, change=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -103,6 +104,25 @@ async def test_revocations_that_are_over_are_swept(store, control, clock):
     await store.end(sid("c"), "logout")
     await store.sweep()
     assert control.zrange(f"{TAG}dead", 0, -1) == control.zrange(f"{TAG}dead:until", 0, -1) == [f"sid:{sid('c')}"]
+
+
+async def test_a_partition_that_cannot_be_swept_costs_no_end_of_another(redis_url, control, clock, anyio_backend):
+    store = RedisStore(f"{redis_url}?partitions=16", timeout=10, clock=clock)
+    for number in range(20):
+        await login(store, cookie(f"s{number}", f"user-{number}"))
+    clock.advance(IDLE)
+    healthy = sorted(control.scan_iter("*:due"))
+    spoilt = healthy.pop()
+    theirs = control.zrange(spoilt, 0, -1)
+    control.set(spoilt, "no index")
+    told = []
+    for _ in range(500):  # it begins anywhere
+        with suppress(StoreUnavailable):
+            told += [ended.user_id for ended in (await store.sweep()).ended]
+        if not any(map(control.exists, healthy)):
+            break
+    assert sorted([*told, *theirs]) == sorted(f"user-{number}" for number in range(20))
+    await store.aclose()
 
 
 async def test_the_feed_is_bounded_by_count(store, control):
