@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import parse_qsl
 
 from asgi_auth import audit
 from asgi_auth.parts import Parts
@@ -57,6 +58,11 @@ def risks(settings: Settings) -> list[str]:
         found.append(
             "the connection to Redis is not encrypted and leaves this host: whoever listens on the way can log in; "
             "use rediss://"
+        )
+    if ("authority", "none") in parse_qsl(settings.store.partition("?")[2]):
+        found.append(
+            "?authority=none in ASGI_AUTH_STORE: while the network is split, revocations may not count beside a "
+            "primary that was replaced"
         )
     if settings.insecure_http:
         found.append("ASGI_AUTH_INSECURE_HTTP sends cookies over plain http: whoever listens on the way can log in")

@@ -162,11 +162,21 @@ def test_check_shows_no_secret(cli, redis_url):
         ("redis://user:pw@127.0.0.1", False),
         ("redis://[::1]:6379/1", False),
         ("rediss://cache.example.com", False),
+        ("redis+sentinel://localhost,cache/ours", True),
+        ("redis+sentinel://localhost,127.0.0.1:26380/ours", False),
+        ("redis+cluster://u:p@cache:6379,localhost", True),
+        ("rediss+sentinel://u:p@cache:26379/ours", False),
         ("unix:///run/redis.sock", False),
     ],
 )
 def test_redis_in_the_clear_over_a_network_is_a_risk(store, risky):
     assert any("not encrypted" in risk for risk in risks(Settings(store=store))) is risky
+
+
+@pytest.mark.parametrize(("options", "risky"), [("", False), ("?acks=1", False), ("?prefix=a:&authority=none", True)])
+def test_to_believe_a_primary_that_was_replaced_is_a_risk(options, risky):
+    found = risks(Settings(store=f"rediss+sentinel://h1,h2/ours{options}"))
+    assert any("authority=none" in risk for risk in found) is risky
 
 
 @contextmanager
