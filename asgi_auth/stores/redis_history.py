@@ -63,7 +63,10 @@ class HistoryVerbs(Partitioned):
         return History(f"{epoch:08x}", eras.pop() if len(eras) == 1 else -1, float(found[0][2]))
 
     async def _histories(self) -> dict[int, list[str]]:
-        return await self._everywhere("history", secrets.token_hex(4), change=False)
+        layout = await self._layout()
+        # For those that have none. Each gets another: together, equal ones would be the name of every store.
+        names = {partition: (secrets.token_hex(4),) for partition in range(layout.size)}
+        return await self._each(layout, "history", names, change=False)
 
     async def end_all(self, reason: Reason, *, lost: int | None = None) -> None:
         layout = await self._layout()

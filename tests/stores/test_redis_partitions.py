@@ -237,6 +237,14 @@ async def test_who_has_not_applied_what_one_partition_told_is_behind(store):
     assert await store.behind(None) == []
 
 
+async def test_each_beginning_of_a_store_is_a_history_of_its_own(store, control):
+    epochs = set()
+    for _ in range(3):
+        epochs.add((await store.history()).epoch)
+        control.flushall()
+    assert len(epochs) == 3
+
+
 async def test_another_history_of_one_partition_is_another_of_the_store(store, control):
     before = await store.history()
     assert (await store.history()).epoch == before.epoch
