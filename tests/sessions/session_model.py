@@ -148,9 +148,11 @@ class Model:
         return answer
 
     def elevate(self, request: Entered) -> Answer:
+        """The request goes on with what the user may do by then."""
         answer = self.rotate(request, 0)
         if answer.made is not None:
             answer.made.proved = self.now
+            answer.scopes = self.scopes[answer.made.user]
         return answer
 
     def login(self, request: Entered, user: str) -> Answer:

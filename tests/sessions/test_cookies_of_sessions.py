@@ -21,6 +21,7 @@ from asgi_auth.secret import digest
 from asgi_auth.stores import Loaded
 
 HTTPS = "https://app.example.com"
+BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 MODES = ["cors", "no-cors", "same-origin", "websocket"]
 
 
@@ -208,6 +209,7 @@ async def test_only_the_exact_bytes_we_issued_verify() -> None:
         value[:-1],
         value + "A",
         value.rpartition(".")[0],
+        *(value[:-1] + BASE64URL[BASE64URL.index(value[-1]) ^ unused] for unused in (1, 2, 3)),
         value.replace("-", "+").replace("_", "/") + ("!" if not {"-", "_"} & set(value) else ""),
         "",
     ]
@@ -297,6 +299,18 @@ async def test_two_apps_on_one_host_do_not_log_each_other_out() -> None:
             assert set_cookies(answer) == []
         async with browser(one, base_url) as client:
             assert (await client.get("/", headers=theirs)).json() == {"user": "alice"}
+
+
+async def test_one_browser_stays_logged_in_to_two_apps_on_one_host() -> None:
+    """By plain http, where each has a name of its own; on https a name must be set (`SESSION_COOKIE`)."""
+    apps = {letter: site(new_auth(secret=letter * 32)) for letter in "ab"}
+    jar: dict[str, str] = {}
+    for letter, name in (("a", "alice"), ("b", "bob")):
+        async with browser(apps[letter], "http://localhost") as client:
+            await client.get(f"/login/{name}", headers={"cookie": "; ".join(f"{k}={v}" for k, v in jar.items())})
+            jar.update(client.cookies)
+    whole = "; ".join(f"{name}={value}" for name, value in jar.items())
+    assert [await user(app, whole) for app in apps.values()] == ["alice", "bob"]
 
 
 async def test_another_rings_cookie_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture, clock: Any) -> None:
