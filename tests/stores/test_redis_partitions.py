@@ -154,7 +154,6 @@ READS: dict[str, Callable[[RedisStore], Any]] = {
     "users": lambda store: store.users(),
     "newest": lambda store: store.newest(),
     "behind": lambda store: store.behind(None),
-    "sweep": lambda store: store.sweep(),
     "load": lambda store: store.load(sid("a")),
     "end": lambda store: store.end(sid("a"), "logout"),
     "create": lambda store: store.create(cookie("n"), revision=1, replaces=presented("a")),
