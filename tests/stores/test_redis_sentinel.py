@@ -213,6 +213,16 @@ async def test_sentinels_that_died_or_were_restarted_are_not_waited_for(calm, an
     await store.aclose()
 
 
+async def test_a_closed_store_leaves_no_connection_behind(calm, anyio_backend):
+    everybody = (calm.primary, *calm.sentinels)
+    store = open_store(calm.url, timeout=10)
+    for _ in range(2):
+        await store.keys()
+        assert all(map(connections_to, everybody))
+        await store.aclose()
+        until(lambda: not any(map(connections_to, everybody)), seconds=10)
+
+
 # Replicas
 
 
