@@ -70,6 +70,11 @@ def risks(settings: Settings) -> list[str]:
         found.append(
             f"the cookie {settings.session_cookie} has no __Host- prefix: other hosts of the same domain can set it"
         )
+    if settings.starlette_sessions is not None:
+        found.append(
+            "ASGI_AUTH_STARLETTE_SESSIONS lets whoever knows that old secret log in as anybody: remove it once all of "
+            "those sessions have moved in or expired"
+        )
     if settings.session_partitioned and settings.session_samesite != "none":
         found.append(
             "ASGI_AUTH_SESSION_PARTITIONED is for an application in another site's frame, where browsers send no "

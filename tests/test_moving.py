@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from asgi_auth import Auth, AuthMiddleware, Settings, User
 from asgi_auth.errors import ConfigurationError
+from asgi_auth.startup import risks
 
 SECRET = "the secret that it always had"
 SITE = "https://app.example.com"
@@ -342,6 +343,11 @@ def test_a_record_that_cannot_be_names_its_fault(value: str, what: str) -> None:
     with pytest.raises(ConfigurationError, match=what) as caught:
         Settings(starlette_sessions=value)
     assert "hush-hush" not in str(caught.value)
+
+
+def test_an_old_secret_that_still_counts_is_a_risk() -> None:
+    assert any("STARLETTE_SESSIONS" in risk for risk in risks(Settings(starlette_sessions={"secret_key": SECRET})))
+    assert not any("STARLETTE_SESSIONS" in risk for risk in risks(Settings()))
 
 
 @pytest.mark.parametrize("more", [{"backends": "jwt"}, {"session_cookie": "session"}])
