@@ -219,7 +219,7 @@ async def in_redis(number: int) -> tuple[Sizes, Costs]:
             looks[which].config_set("slowlog-log-slower-than", -1)
             return max(float(one["duration"]) for one in ran if one["command"].startswith(b"EVALSHA"))
 
-        costs = await _in_turns(number, measured, {"list": _list, "end": _end})
+        costs = await _in_turns(number, measured, {"list": _list, "list, again": _list, "end": _end})
         for store in stores:
             await store.aclose()
         for whole in (True, False):
@@ -250,7 +250,11 @@ async def in_sqlite(number: int) -> tuple[Sizes, Costs]:
             stores[which]._writing(lambda rows: verb(rows, user_id), durable=False, deadline=time.monotonic() + 60)
             return (time.perf_counter() - began_at) * 1e6
 
-        asked = {"list": verbs.sessions, "end": lambda rows, user_id: verbs.end_user(rows, user_id, "revoked")}
+        asked = {
+            "list": verbs.sessions,
+            "list, again": verbs.sessions,
+            "end": lambda rows, user_id: verbs.end_user(rows, user_id, "revoked"),
+        }
         costs = await _in_turns(number, measured, asked)
         for store in stores:
             await store.aclose()
@@ -277,14 +281,12 @@ async def _in_turns(
     number: int, measured: Callable[[int, Any, str], Awaitable[float]], asked: dict[str, Any]
 ) -> dict[str, tuple[float, float]]:
     """The same for a user among few and for one among many, one after the other, over all of the users there are."""
-    costs = {}
-    for name, verb in asked.items():
-        seen: tuple[list[float], list[float]] = ([], [])
-        for turn in range(_FEW // PER_USER):
-            for which, count in enumerate((_FEW, number)):
-                seen[which].append(await measured(which, verb, f"user-{turn * (count // _FEW)}"))
-        costs[name] = statistics.median(seen[0]), statistics.median(seen[1])
-    return costs
+    seen: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in asked}
+    for turn in range(_FEW // PER_USER):
+        for which, count in enumerate((_FEW, number)):
+            for name, verb in asked.items():
+                seen[name][which].append(await measured(which, verb, f"user-{turn * (count // _FEW)}"))
+    return {name: (statistics.median(few), statistics.median(many)) for name, (few, many) in seen.items()}
 
 
 async def _main(number: int) -> dict[str, Any]:
@@ -304,7 +306,7 @@ def report(found: dict[str, Any]) -> str:
     lines.append("one user's sessions, microseconds among few and many, and the ratio:")
     for kind, costs in found["microseconds"].items():
         for what, (few, many) in costs.items():
-            lines.append(f"  {kind:7} {what:5} {few:7.1f} {many:7.1f}  {many / few:.2f}")
+            lines.append(f"  {kind:7} {what:11} {few:7.1f} {many:7.1f}  {many / few:.2f}")
     return "\n".join(lines)
 
 

@@ -81,9 +81,9 @@ async def hits(store: Store, me: int) -> Any:
 
 
 async def sweeps(store: Store, me: int) -> Any:
-    """Steps until the end of all 400 sessions has been told, by whomever."""
+    """Steps until the end of all 200 sessions has been told, by whomever."""
     told: list[str] = []
-    while sum([entry.event.kind == "ended" for entry in await store.events()]) < 400:
+    while sum([entry.event.kind == "ended" for entry in await store.events()]) < 200:
         told += [ended.sid for ended in (await store.sweep(7)).ended]
     return told
 

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from redis_helpers import VERBS, Lossy, ends, furnish, opened
 from store_helpers import (
+    IDLE,
     WINDOWS,
     alive,
     bearer,
@@ -76,6 +77,21 @@ async def test_an_end_that_was_asked_twice_is_told_once_to_everybody(lossy, anyi
     lossy.lose = True
     await store.end(sid("a"), "logout")
     assert [event.values["sid"] for event in await ends(store)] == [sid("a")]
+    await store.aclose()
+
+
+async def test_a_sweep_whose_answer_was_lost_tells_the_same_ends_again(lossy, clock, anyio_backend):
+    store = RedisStore(lossy.url, timeout=10, clock=clock)
+    await furnish(store)
+    clock.advance(IDLE)
+    lossy.lose = True
+    swept = await store.sweep()
+    assert not lossy.lose
+    told = {(sid("a"), "alice", "idle"), (sid("b"), "alice", "idle")}
+    assert set(swept.ended) == told
+    assert {(event.values["sid"], event.values["user"], event.values["reason"]) for event in await ends(store)} == told
+    assert len(await ends(store)) == 2
+    assert (await store.sweep()).ended == ()
     await store.aclose()
 
 
