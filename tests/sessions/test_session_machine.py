@@ -4,6 +4,7 @@ from __future__ import annotations
 import __future__
 
 import asyncio
+import hashlib
 import inspect
 import itertools
 import logging
@@ -26,8 +27,9 @@ from asgi_auth.backends.session import SessionBackend
 from asgi_auth.context import Context
 from asgi_auth.sessions.activity import Activity
 from asgi_auth.sessions.data import SessionData
-from asgi_auth.stores import Store, rules, verbs
+from asgi_auth.stores import Store, redis_client, rules, verbs
 from asgi_auth.stores.opening import open_store
+from asgi_auth.stores.redis_scripts import Script, load_scripts
 
 DEEPER = int(os.environ.get("SESSION_MACHINE_EXAMPLES", "0"))
 """So many examples on each store, others each time; without it a few, the same each time."""
@@ -172,8 +174,37 @@ def test_the_machine_finds_a_mistake(
     name: str, loop: asyncio.AbstractEventLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     MISTAKES[name].plant(monkeypatch)
+    finds(machine("memory", loop, tmp_path))
+
+
+def finds(spoilt: type[SessionMachine]) -> None:
     quick = settings(HOUSE, max_examples=1000, phases=[Phase.generate], report_multiple_bugs=False)
     # Of sessions that are equals in all else the random id decides which is evicted, so it may look flaky.
     with pytest.raises((Mismatch, Flaky)) as found:
-        run_state_machine_as_test(machine("memory", loop, tmp_path), settings=quick)
+        run_state_machine_as_test(spoilt, settings=quick)
     assert found.group_contains(Mismatch) if isinstance(found.value, ExceptionGroup) else found.errisinstance(Mismatch)
+
+
+LUA_MISTAKES = {
+    "a rotation begins the lifetime anew": (
+        "rotate",
+        "or 0, 'secret_at', text(NOW))",
+        "or 0, 'expires_at', text(NOW + 5000))",
+    ),
+    "a write is not told": ("write_data", "emit('changed', 'sid', sid, 'data_version', version)", ""),
+    "a login as somebody else keeps the data": ("create", "old and (not old.user or old.user == id))", "true)"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in LUA_MISTAKES if DEEPER or name not in RARE])
+def test_the_machine_finds_a_mistake_in_a_script(
+    name: str, loop: asyncio.AbstractEventLoop, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, old, new = LUA_MISTAKES[name]
+    scripts = load_scripts()
+    source = scripts[script].source.decode()
+    assert source.count(old) == 1, f"the script is no longer what it was: {old}"
+    spoilt = source.replace(old, new).encode()
+    scripts[script] = Script(spoilt, hashlib.sha1(spoilt).hexdigest())
+    monkeypatch.setattr(redis_client, "load_scripts", lambda: scripts)
+    finds(machine("redis", loop, tmp_path, redis_url))
