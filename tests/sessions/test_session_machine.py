@@ -71,7 +71,7 @@ def machine(kind: str, loop: asyncio.AbstractEventLoop, tmp_path: Path, redis_ur
     return type("Machine", (SessionMachine,), {"loop": loop, "stores": staticmethod(stores)})
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("memory", 80), ("sqlite", 30), ("redis", 30), ("redis-16", 20)])
+@pytest.mark.parametrize(("kind", "examples"), [("memory", 60), ("sqlite", 20), ("redis", 20), ("redis-16", 12)])
 def test_sessions_are_as_their_model_says(
     kind: str, examples: int, loop: asyncio.AbstractEventLoop, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
