@@ -41,15 +41,7 @@ class Node:
     """One server of a cluster, and a client of our own to it."""
 
     def __init__(self, directory: Path, **config: Any) -> None:
-        # The bus is 10,000 ports higher unless told otherwise, and free ports are often too high for that.
-        self.bus = free_port()
-        fixed = {
-            "cluster_enabled": "yes",
-            "cluster_port": str(self.bus),
-            "repl_diskless_sync_delay": "0",
-            "enable_debug_command": "yes",
-        }
-        self.server = Valkey(directory, **fixed, **config)
+        self.bus, self.server = _started(directory, config)
         self.port = self.server.port
         self.client = self.server.control
         self.client.response_callbacks.pop("CLUSTER SLOTS", None)
@@ -87,6 +79,20 @@ class Node:
     def close(self) -> None:
         self.client.close()
         self.server.kill()
+
+
+def _started(directory: Path, config: dict[str, Any]) -> tuple[int, Valkey]:
+    """The port of a node's bus, and the node."""
+    fixed = {"cluster_enabled": "yes", "repl_diskless_sync_delay": "0", "enable_debug_command": "yes"}
+    for attempt in range(3):  # another process may take the port before the server binds it
+        # The bus is 10,000 ports higher unless told otherwise, and free ports are often too high for that.
+        bus = free_port()
+        try:
+            return bus, Valkey(directory, cluster_port=str(bus), **fixed, **config)
+        except OSError:
+            if attempt == 2:
+                raise
+    raise AssertionError
 
 
 class ClusterSet:
