@@ -50,8 +50,9 @@ local function text(number)
   return string.format('%.17g', number)
 end
 
--- A hash as a table; nil if there is none. Something else than a hash is one without any field that we know.
-local function hash(key)
+-- A hash as a table, by other names where `names` has them; nil if there is none. Something else than a hash is one
+-- without any field that we know.
+local function hash(key, names)
   local flat = redis.pcall('HGETALL', key)
   if flat.err then
     return {}
@@ -60,19 +61,13 @@ local function hash(key)
   end
   local fields = {}
   for i = 1, #flat, 2 do
-    fields[flat[i]] = flat[i + 1]
+    fields[names and names[flat[i]] or flat[i]] = flat[i + 1]
   end
   return fields
 end
 
--- The same of a session, by its long names.
 local function session(sid)
-  local fields = hash(P .. 's:' .. sid)
-  local named = fields and {}
-  for name, value in pairs(fields or {}) do
-    named[LONG[name] or name] = value
-  end
-  return named
+  return hash(P .. 's:' .. sid, LONG)
 end
 
 local function write(sid, ...)
