@@ -165,6 +165,7 @@ RARE = {
     "a limit counts the session that the login replaces",
     "a login as somebody else keeps the data",
     "activity that waits is never written",
+    "a script's write is not told",
 }
 """Those that take many seconds to be found are looked for where there is time."""
 
@@ -191,7 +192,7 @@ LUA_MISTAKES = {
         "or 0, 'secret_at', text(NOW))",
         "or 0, 'expires_at', text(NOW + 5000))",
     ),
-    "a write is not told": ("write_data", "emit('changed', 'sid', sid, 'data_version', version)", ""),
+    "a script's write is not told": ("write_data", "emit('changed', 'sid', sid, 'data_version', version)", ""),
     "a login as somebody else keeps the data": ("create", "old and (not old.user or old.user == id))", "true)"),
 }
 
