@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,21 @@ async def test_requests_at_once_and_lost_answers_get_the_same_session(any_store:
         assert len({session for session, _ in found}) == 1
         assert len({cookie for _, cookie in found}) == 1
         assert len(await auths[0].sessions("alice")) == 1
+
+
+async def test_another_spelling_of_an_old_cookie_is_none() -> None:
+    """Base64 has several for the same signature: each would be a cookie that was never used."""
+    auth, cookies = moving_auth(), await old_cookies()
+    await add_users(auth)
+    async with browser(after(auth), cookies) as client:
+        assert (await client.get("/")).json()["user"] == "alice"
+        await client.post("/auth/logout")
+    text = cookies["session"]
+    last = [text[:-1] + character for character in string.ascii_letters + string.digits + "-_"]
+    for spelled in (*last, text + "=", text + "!", text[:-3] + "%" + text[-3:]):
+        async with browser(after(auth)) as thief:
+            answer = await thief.get("/", headers={"cookie": f"session={spelled}"})
+            assert answer.json()["user"] == "", spelled
 
 
 @pytest.mark.parametrize("user_key", [None, "uid"])

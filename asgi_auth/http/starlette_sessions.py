@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 from itsdangerous import BadSignature, TimestampSigner
+from itsdangerous.encoding import base64_decode, base64_encode
 
 from asgi_auth.durations import DAY, parse_duration
 from asgi_auth.http.cookies import CookieSpec, SetCookie
@@ -81,6 +82,8 @@ class StarletteSessions:
         signer = TimestampSigner(self.secret_key)
         try:
             signed, at = signer.unsign(text, return_timestamp=True)
+            if not _is_as_signed(text):
+                return None
             data = json.loads(b64decode(signed))
         except (BadSignature, ValueError, RecursionError):
             return None
@@ -97,3 +100,10 @@ class StarletteSessions:
         return CookieSpec(
             self.session_cookie, self.https_only, self.same_site, self.domain, self.path, self.partitioned
         )
+
+
+def _is_as_signed(text: bytes) -> bool:
+    """Whether the signature is spelled as it is made. Base64 has other spellings of the same bytes, so that one cookie
+    would be several."""
+    signature = text.rpartition(b".")[2]
+    return base64_encode(base64_decode(signature)) == signature
