@@ -90,12 +90,14 @@ class Logins:
         remember: bool = False,
         lifetime: float | None = None,
         pending: bool = False,
+        completes: bool = False,
     ) -> Session:
         """A new session whose cookie the answer carries. It takes the place of the one that the browser brought.
 
         Args:
             lifetime: seconds, instead of the setting.
             pending: the user has yet to prove more: it opens nothing, and soon ends.
+            completes: it is what the pending login that the browser brought becomes, if that has not ended.
         """
         self.keepable(context)
         await leave_behind(context)
@@ -114,6 +116,7 @@ class Logins:
             client=context.client,
             remember=remember,
             pending=pending,
+            completes=completes,
         )
         before = context.identity or context.pending
         row, created = await self.start(context, row, new, replaces=context.presented, data_from=context.visitor)
@@ -141,7 +144,8 @@ class Logins:
         if row is None:
             raise LoginRequired(reason="ended")
         used = tuple(dict.fromkeys((*pending.amr, *amr)))
-        return await self.by_cookie(context, row, amr=used, acr=acr or pending.acr, remember=pending.record.remember)
+        acr, remember = acr or pending.acr, pending.record.remember
+        return await self.by_cookie(context, row, amr=used, acr=acr, remember=remember, completes=True)
 
     async def by_token(
         self,
@@ -262,14 +266,15 @@ class Logins:
 
         Raises:
             InvalidCredentials: the password changed meanwhile, or the user is disabled or gone.
+            LoginRequired: the pending login that this was to complete has ended.
             SessionLimit: there are too many already.
         """
-        settings = self._parts.settings
+        settings, proved_by = self._parts.settings, row.password_hash
         if row.disabled or row.deleted:
             raise InvalidCredentials
         row = await self._welcomed(context, row, new)
         for _ in range(_ATTEMPTS):
-            if row.disabled or row.deleted:
+            if row.disabled or row.deleted or row.password_hash != proved_by:
                 raise InvalidCredentials
             created = await self._parts.store.create(
                 new,
@@ -286,8 +291,10 @@ class Logins:
             if created == "limit":
                 self._exceeded(context, row)
                 raise SessionLimit
+            if created == "over":
+                raise LoginRequired(reason="ended")
             fresh = await self._parts.store.user(row.id)
-            if fresh is None or fresh.password_hash != row.password_hash:
+            if fresh is None:
                 raise InvalidCredentials
             row = fresh
         raise StoreUnavailable("the user kept changing while a session was made")

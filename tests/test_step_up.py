@@ -360,6 +360,38 @@ async def test_an_elevation_completes_a_pending_login_as_another_session(auth: A
     assert (await client.get("/pending", headers=before)).status_code == 401
 
 
+@pytest.mark.parametrize("how", ["logout", "revoke", "revoke_user", "set_password", "revoke_all", "elevate"])
+async def test_a_pending_login_that_ended_meanwhile_is_not_completed(auth: Auth, how: str) -> None:
+    """A code takes time to check: by then the login may be over, or complete already."""
+    first = ""
+
+    async def code(request: Request) -> Response:
+        if how in ("logout", "elevate") and "again" not in request.query_params:
+            async with browser(app) as other:
+                path = {"logout": "/leave", "elevate": "/code?again=1"}[how]
+                cookie = {"cookie": request.headers["cookie"]}
+                assert (await other.get(path, headers=cookie)).status_code == 200
+        elif how == "revoke":
+            assert await auth.revoke(first)
+        elif how == "revoke_user":
+            await auth.revoke_user("alice")
+        elif how == "set_password":
+            await auth.set_password("alice", "another hole under it")
+        elif how == "revoke_all":
+            await auth.revoke_all()
+        await Auth.of(request).elevate(request, amr="otp")
+        return PlainTextResponse("in")
+
+    app = AuthMiddleware(Starlette(routes=[*ROUTES, Route("/code", code)]), auth)
+    await add_users(auth)
+    async with browser(app) as client:
+        first = (await client.get("/enter?pending=1")).text
+        answer = await client.get("/code")
+        assert (answer.status_code, answer.json()["error"]) == (401, "login_required")
+        assert (await client.get("/anybody")).status_code == 401
+    assert len(await auth.sessions("alice")) == (1 if how == "elevate" else 0)
+
+
 async def test_a_pending_login_evicts_nobody(clock: Any) -> None:
     async with new_auth(clock=clock, session_limit=1) as auth:
         app = AuthMiddleware(Starlette(routes=ROUTES), auth)
@@ -541,6 +573,24 @@ async def test_a_login_hook_may_change_claims_and_scopes(clock: Any) -> None:
         assert answer.json()["user"]["claims"] == {"team": "blue"}
         assert answer.json()["user"]["scopes"] == ["extra", "read"]
         assert (await client.get("/who")).json()["scopes"] == ["authenticated", "extra", "read"]
+
+
+@pytest.mark.parametrize("mode", ["session", "jwt"])
+async def test_an_old_password_makes_no_session_after_its_change_however_long_a_login_hook_takes(
+    clock: Any, mode: str
+) -> None:
+    auth = new_auth(clock=clock)
+
+    @auth.on("login")
+    async def slow(login: Login) -> User:
+        await auth.set_password("alice", "another hole under it")
+        return User(login.user.id, scopes=login.user.scopes | {"extra"})
+
+    async with auth, browser(AuthMiddleware(Starlette(routes=ROUTES), auth)) as client:
+        await add_users(auth)
+        answer = await client.post("/auth/login", json={"username": "alice", "password": PASSWORD, "mode": mode})
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_credentials")
+        assert await auth.sessions("alice") == []
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("secret of hers"), None])

@@ -140,7 +140,7 @@ class Store(Protocol):
         data_from: Presented | None = None,
         limit: int = 0,
         evict: bool = True,
-    ) -> Created | Literal["changed", "limit"]:
+    ) -> Created | Literal["changed", "limit", "over"]:
         """Make a session, and in the same operation end those that it takes the place of. E: `ended` for each.
 
         - `changed`: the user's revision is not `revision` or the user is gone or disabled (a password takes long to
@@ -151,6 +151,7 @@ class Store(Protocol):
           (`sweep`). Anything else is left alone.
         - `data_from`: a visitor's data in the same way: it passes to the new one and the visitor's session ends. Where
           both have a key, `new.data` wins over it, and it over the replaced session's.
+        - `new.completes`: `over` is returned and nothing happened, unless `replaces` shows a living pending login.
         - `limit` > 0: the user has at most so many living sessions, counted in both modes after `replaces`, pending
           logins apart. `evict`:
           the least recently seen end as `evicted`; else `limit` is returned and nothing happened.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 from asgi_auth.stores import Created, Ended, Loaded, NewSession, Presented, codec, rules
 from asgi_auth.stores import redis_replies as replies
@@ -17,7 +17,8 @@ from asgi_auth.stores.redis_partitions import Partitioned
 _NOBODY = Presented("", "")
 _ANY_SIZE = 2**53
 
-Refusal = Literal["changed", "limit"]
+Refusal = Literal["changed", "limit", "over"]
+_REFUSALS = get_args(Refusal)
 
 
 class _Login(NamedTuple):
@@ -48,7 +49,8 @@ class _Login(NamedTuple):
         fields |= _data_fields(new.data)
         shown = (*(self.replaces or _NOBODY), *(self.data_from or _NOBODY))
         methods = [json.dumps(method) for method in new.amr]
-        return (self.limit, self.evict, *shown, only_asked, len(methods), *methods, *replies.flat(fields))
+        flags = (only_asked, new.completes)
+        return (self.limit, self.evict, *shown, *flags, len(methods), *methods, *replies.flat(fields))
 
 
 class CreateVerb(Partitioned):
@@ -71,7 +73,7 @@ class CreateVerb(Partitioned):
     async def _create(self, login: _Login) -> Created | Refusal:
         sid = login.new.sid
         made, *ended = await self._of_session("create", sid, *login.arguments(), change=True)
-        if made in ("changed", "limit"):
+        if made in _REFUSALS:
             return cast(Refusal, made)
         try:
             return Created(replies.loaded(sid, made), tuple(map(replies.ended, *ended)))
@@ -84,7 +86,7 @@ class CreateVerb(Partitioned):
         and any may be the last one: somebody else's session ends before there is a new one; a visitor's data is copied,
         and the visitor's session ends after it."""
         asked, *_ = await self._of_session("create", here.new.sid, *here.arguments(only_asked=True), change=False)
-        if asked in ("changed", "limit"):
+        if asked in _REFUSALS:
             return cast(Refusal, asked)
         apart = dict.fromkeys(one for one in login[2:4] if one is not None and one not in here[2:4])
         ended: list[Ended] = []

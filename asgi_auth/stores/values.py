@@ -80,8 +80,9 @@ class NewSession:
     """A session to be made. Durations in seconds; the store turns them into times.
 
     `user_id` None: a visitor's data. `digest` is empty in JWT mode, `grant` None in cookie mode. `pending`: a login
-    that is not complete; it is not listed, and no limit counts it. `authenticated_ago`: seconds since the user has
-    proved who it is, where that was before.
+    that is not complete; it is not listed, and no limit counts it. `completes`: it is what a pending login has become,
+    which must be alive for that. `authenticated_ago`: seconds since the user has proved who it is, where that was
+    before.
     """
 
     sid: str
@@ -97,6 +98,7 @@ class NewSession:
     grant: NewGrant | None = None
     acr: str = ""
     pending: bool = False
+    completes: bool = False
     authenticated_ago: float = 0.0
 
 

@@ -108,7 +108,7 @@ def create(
     data_from: Presented | None = None,
     limit: int = 0,
     evict: bool = True,
-) -> Created | Literal["changed", "limit"]:
+) -> Created | Literal["changed", "limit", "over"]:
     present = load(rows, new.sid)
     if isinstance(present, Loaded) and rules.same_login(present.record, new):
         return Created(present, ())
@@ -119,6 +119,8 @@ def create(
         return "changed"
 
     replaced, visitor = _shown(rows, replaces), _shown(rows, data_from)
+    if new.completes and (replaced is None or not replaced.pending):
+        return "over"
     if visitor is not None and visitor.user_id is not None:
         visitor = None
     ends: dict[str, tuple[Record, Reason]] = {

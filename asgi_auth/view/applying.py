@@ -37,7 +37,7 @@ class _Applying:
         replaces: Presented | None = None,
         data_from: Presented | None = None,
         **options: Any,
-    ) -> Created | Literal["changed", "limit"]:
+    ) -> Created | Literal["changed", "limit", "over"]:
         try:
             created = await self._store.create(new, replaces=replaces, data_from=data_from, **options)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from store_helpers import (
+    add_user,
     alive,
     bearer,
     cookie,
@@ -21,7 +22,7 @@ from store_helpers import (
     sid,
 )
 
-from asgi_auth.stores import Loaded
+from asgi_auth.stores import Created, Loaded
 
 STEP = {"amr": ("otp",), "acr": "aal2", "token_lifetime": 600.0}
 
@@ -171,3 +172,23 @@ async def test_the_age_of_a_secret_is_known(store, clock):
     await store.rotate(presented("s"), digest("s2"), grace=0)
     record = await record_of(store, "s")
     assert record.secret_at == near(record.created_at + 50)
+
+
+async def test_a_pending_login_is_completed_once_and_while_it_lives(store):
+    revision = await add_user(store)
+    for name, ended in (("p", False), ("q", True)):
+        await login(store, cookie(name, pending=True))
+        if ended:
+            await store.end(sid(name), "revoked")
+    complete = {"revision": revision, "replaces": presented("p")}
+    made = await store.create(cookie("s", completes=True), **complete)
+    assert isinstance(made, Created)
+    assert isinstance(await store.create(cookie("s", completes=True), **complete), Created)  # a repetition
+    assert await store.create(cookie("t", completes=True), **complete) == "over"
+    assert await store.create(cookie("u", completes=True), revision=revision, replaces=presented("q")) == "over"
+    assert await store.create(cookie("v", completes=True), revision=revision) == "over"
+    wrong = presented("s", "another secret")
+    assert await store.create(cookie("w", completes=True), revision=revision, replaces=wrong) == "over"
+    assert await store.create(cookie("x", completes=True), revision=revision, replaces=presented("s")) == "over"
+    assert await listed(store) == [sid("s")]
+    assert await end_of(store, "q") == "revoked"

@@ -1,10 +1,10 @@
 #!lua
 -- ARGV: sid, limit (0: none), evict or '', what it replaces (sid, digest), whose data it takes (sid, digest), whether it
--- is only asked ('': it is made), number of methods, the methods as JSON texts, then fields and values: the record as it
--- would be if the clock stood at 0, the data.
-local sid, limit, evict, methods = ARGV[4], tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[12])
+-- is only asked ('': it is made), whether it completes what it replaces or '', number of methods, the methods as JSON
+-- texts, then fields and values: the record as it would be if the clock stood at 0, the data.
+local sid, limit, evict, methods = ARGV[4], tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[13])
 local new = {}
-for i = 13 + methods, #ARGV, 2 do
+for i = 14 + methods, #ARGV, 2 do
   new[LONG[ARGV[i]] or ARGV[i]] = ARGV[i + 1]
 end
 local id, key = new.user, P .. 's:' .. sid
@@ -36,6 +36,9 @@ local function shown(other, secret)
 end
 local old, dead_old, why_old = shown(ARGV[7], ARGV[8])
 local visit, dead_visit, why_visit = shown(ARGV[9], ARGV[10])
+if ARGV[12] ~= '' and not (old and old.pending) then
+  return { 'over' }
+end
 if visit and (visit.user or ARGV[9] == ARGV[7]) then
   visit = nil
 end
@@ -92,9 +95,9 @@ end
 
 local amr, now = {}, text(NOW)
 for i = 1, methods do
-  amr[i] = ARGV[12 + i] .. ':' .. now
+  amr[i] = ARGV[13 + i] .. ':' .. now
 end
-put(key, ARGV, 13 + methods)
+put(key, ARGV, 14 + methods)
 write(sid, 'created_at', now, 'seen_at', now, 'authenticated_at', text(NOW + new.authenticated_at),
   'tokens_until', 0, 'expires_at', text(NOW + new.expires_at),
   'amr', '{' .. table.concat(amr, ',') .. '}', 'era', redis.call('HGET', P .. 'era', 'n') or 0)
