@@ -133,6 +133,31 @@ async def test_an_expired_session_that_is_superseded_is_told_by_it(store: Store,
     assert await sweep_all(store) == []
 
 
+async def test_an_expired_session_that_somebody_listed_or_counted_is_still_told(store: Store, clock: Clock) -> None:
+    await login(store, cookie("old"))
+    await login(store, cookie("bobs", "bob"))
+    clock.advance(IDLE)
+    assert await listed(store) == []
+    await login(store, cookie("new"), limit=5)
+    await store.end_user("bob", "password")
+    assert set(await sweep_all(store)) == {Ended(sid("old"), "alice", "idle"), Ended(sid("bobs"), "bob", "idle")}
+
+
+async def test_a_session_that_ended_with_everybodys_and_was_listed_is_still_told(store: Store, clock: Clock) -> None:
+    await login(store, cookie("a"))
+    await store.end_all("revoked")
+    assert await listed(store) == []
+    clock.advance(IDLE)
+    assert await sweep_all(store) == [Ended(sid("a"), "alice", "revoked")]
+
+
+async def test_an_expired_session_that_was_shown_twice_is_told_once(store: Store, clock: Clock) -> None:
+    await login(store, cookie("old"))
+    clock.advance(IDLE)
+    created = await login(store, cookie("new"), replaces=presented("old"), data_from=presented("old"))
+    assert created.ended == (Ended(sid("old"), "alice", "idle"),)
+
+
 async def test_a_step_is_no_larger_than_it_is_told_and_says_whether_it_was_full(store: Store, clock: Clock) -> None:
     for number in range(7):
         await login(store, cookie(f"s{number}", f"user-{number % 3}"))

@@ -239,14 +239,15 @@ local function move(sid, r, idle_end)
   end
 end
 
--- The user's living sessions, {sid, record} each, the longest-lived `most` if given; the index loses what is no more.
+-- The user's living sessions, {sid, record} each, the longest-lived `most` if given; the index loses what is no more. What
+-- is over and was told to nobody stays there: only there `sweep` finds it.
 local function living(id, most)
   local found, by = {}, judges(id)
   for _, sid in ipairs(redis.call('ZRANGE', P .. 'i:' .. id, 0, most and most - 1 or -1, 'REV')) do
-    local r = alive(sid, by)
+    local r, gone = alive(sid, by)
     if r and r.user == id then
       found[#found + 1] = { sid, r }
-    else
+    elseif r or not gone or gone.ended then
       redis.call('ZREM', P .. 'i:' .. id, sid)
     end
   end

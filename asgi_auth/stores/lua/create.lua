@@ -39,7 +39,9 @@ local visit, dead_visit, why_visit = shown(ARGV[9], ARGV[10])
 if ARGV[12] ~= '' and not (old and old.pending) then
   return { 'over' }
 end
-if visit and (visit.user or ARGV[9] == ARGV[7]) then
+if ARGV[9] == ARGV[7] then -- shown twice: its end is told once
+  visit, dead_visit = nil, nil
+elseif visit and visit.user then
   visit = nil
 end
 
