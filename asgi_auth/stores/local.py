@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.model import Reason, UserRow
-from asgi_auth.stores import Cursor, NewSession, Presented, verbs
+from asgi_auth.stores import Cursor, NewSession, Presented, user_verbs, verbs
 from asgi_auth.stores.feed import Member
 from asgi_auth.stores.rows import Rows
 
@@ -88,7 +88,7 @@ class LocalStore:
     elevate = _writes(verbs.elevate)
     end = _writes(verbs.end)
     supersede = _writes(verbs.supersede)
-    end_user = _writes(verbs.end_user)
+    end_user = _writes(user_verbs.end_user)
     end_all = _writes(verbs.end_all)
     sweep = _writes(verbs.sweep, durable=False)
     sessions = _reads(verbs.sessions, many=True)
@@ -96,11 +96,11 @@ class LocalStore:
     confirm = _writes(verbs.confirm, durable=False)
     hit = _writes(verbs.hit, durable=False)
     unhit = _writes(verbs.unhit, durable=False)
-    user = _reads(verbs.user)
-    user_by_name = _reads(verbs.user_by_name)
-    save_user = _writes(verbs.save_user, durable=_is_felt)
-    delete_user = _writes(verbs.delete_user)
-    users = _reads(verbs.users, many=True)
+    user = _reads(user_verbs.user)
+    user_by_name = _reads(user_verbs.user_by_name)
+    save_user = _writes(user_verbs.save_user, durable=_is_felt)
+    delete_user = _writes(user_verbs.delete_user)
+    users = _reads(user_verbs.users, many=True)
     events = _reads(verbs.events, many=True)
     newest = _writes(verbs.newest, durable=False)
     history = _writes(verbs.history)

@@ -27,7 +27,7 @@ from asgi_auth.backends.session import SessionBackend
 from asgi_auth.context import Context
 from asgi_auth.sessions.activity import Activity
 from asgi_auth.sessions.data import SessionData
-from asgi_auth.stores import Store, redis_client, rules, verbs
+from asgi_auth.stores import Store, redis_client, rules, user_verbs, verbs
 from asgi_auth.stores.opening import open_store
 from asgi_auth.stores.redis_scripts import Script, load_scripts
 
@@ -117,12 +117,12 @@ MISTAKES = {
         ("rows.put_session(written)", "rows.put_session(rules.seen(written, record.idle, rows.now))"),
     ),
     "a limit counts sessions that are over": Mistake(
-        verbs._living_of, (" if rules.death(record, user, rows.turn(record.era), rows.now) is None]", "]")
+        verbs.living_of, (" if rules.death(record, user, rows.turn(record.era), rows.now) is None]", "]")
     ),
     "a limit counts the session that the login replaces": Mistake(verbs.create, (" if record.sid not in ends]", "]")),
     "revoke_user ends those that were listed, and misses a login of that moment": Mistake(
-        verbs._revise,
-        ("in _living_of(rows, before):", "in [one for one in _living_of(rows, before) if one.created_at < rows.now]:"),
+        user_verbs._revise,
+        ("in living_of(rows, before):", "in [one for one in living_of(rows, before) if one.created_at < rows.now]:"),
         ("ended_below = revision", "ended_below = before.ended_below"),
     ),
     "a request writes back all that it has read": Mistake(
@@ -150,7 +150,7 @@ MISTAKES = {
         verbs.write_data, ('rows.emit("changed", sid=sid, data_version=written.data_version)', "pass")
     ),
     "a change of a user is not told": Mistake(
-        verbs._revise,
+        user_verbs._revise,
         ('rows.emit("user", id=after.id, revision=revision, ended_below=ended_below, kept=survivor)', "pass"),
     ),
     "a late answer clears the cookie of a login": Mistake(
