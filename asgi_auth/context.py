@@ -158,6 +158,12 @@ class Context(Incoming, SessionData):
         self.refusal = refusal
         self.is_plain = False
 
+    def introduce(self) -> None:
+        """Tell who is about to log in: a guard has let somebody in to complete that."""
+        if self.pending is not None:
+            self.nobody = PendingUser.of(self.pending.user)
+            self.fill_scope()
+
     def guard(self) -> None:
         """A guard looks at this request."""
         self.guarded = True
@@ -201,10 +207,11 @@ class Context(Incoming, SessionData):
             self.stored = identity.record.data
 
     def _recognise(self, identity: Identity) -> None:
-        """It is somebody, or somebody whose login is not complete, who is nobody to guards and to the application."""
+        """It is somebody, or somebody whose login is not complete, who is nobody to guards and to the application: one
+        that compares ids, and never asks whether they are proved, compares with none."""
         is_pending = identity.record is not None and identity.record.pending
         self.identity, self.pending = (None, identity) if is_pending else (identity, None)
-        self.nobody = PendingUser.of(identity.user) if is_pending else ANONYMOUS
+        self.nobody = ANONYMOUS
         self.reason = "pending" if is_pending else ""
 
     def log_in(self, identity: Identity, cookie: bytes, presented: Presented, *, keep_data: bool) -> None:

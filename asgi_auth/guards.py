@@ -102,6 +102,8 @@ def check(connection: Any, wanted: Requirement) -> CredentialError | None:
         context.refuse(refusal)
     else:
         context.needs |= wanted.scopes - {AUTHENTICATED}
+        if wanted.pending:
+            context.introduce()
     return refusal
 
 
@@ -124,8 +126,8 @@ def require(
         fresh: how long ago the login may be, in seconds or as `5m`; with `amr`, the last use of each of those methods.
         amr: authentication methods (RFC 8176) that were used, all of them.
         acr: authentication context classes, one of which the login must have.
-        pending: let somebody in whose login is not complete, too (`Auth.login(pending=True)`); nothing else can be
-            asked for then.
+        pending: let somebody in whose login is not complete, too (`Auth.login(pending=True)`), and say there who that
+            is; nothing else can be asked for then.
 
     Raises:
         ValueError: one of them is none.

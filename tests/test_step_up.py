@@ -46,6 +46,7 @@ async def who(request: Request) -> Response:
     return JSONResponse(
         {
             "authenticated": user.is_authenticated,
+            "id": user.id,
             "name": user.display_name,
             "scopes": list(request.auth.scopes),
             "amr": list(request.auth.amr),
@@ -97,6 +98,7 @@ ROUTES = [
     Route("/enter", enter),
     Route("/elevate", elevate),
     Route("/who", who),
+    Route("/code", require(pending=True)(who)),
     Route("/put", put, methods=["POST"]),
     WebSocketRoute("/ws", socket),
     *(Route(f"/{name}", guard(inside)) for name, guard in GUARDS.items()),
@@ -318,8 +320,11 @@ async def test_pending_opens_nothing_but_logout(auth: Auth, client: Any, clock: 
     assert (await client.post("/auth/password", json={"current_password": "a", "new_password": "b"})).status_code == 401
     assert (await client.delete("/auth/sessions")).status_code == 401
     seen = (await client.get("/who")).json()
-    assert seen == {"authenticated": False, "name": "alice", "scopes": [], "amr": [], "acr": None, "cart": None}
+    nothing = {"id": None, "name": "", "scopes": [], "amr": [], "acr": None, "cart": None}
+    assert seen == {"authenticated": False, **nothing}
     assert (await client.get("/pending")).text == "in"
+    seen = (await client.get("/code")).json()  # where the login is completed it must be known whose
+    assert seen == {"authenticated": False, **nothing, "id": "alice", "name": "alice"}
     assert (await client.post("/auth/logout")).status_code == 204
     assert (await client.get("/pending")).status_code == 401
 
@@ -368,7 +373,7 @@ async def test_a_pending_login_that_ended_meanwhile_is_not_completed(auth: Auth,
     async def code(request: Request) -> Response:
         if how in ("logout", "elevate") and "again" not in request.query_params:
             async with browser(app) as other:
-                path = {"logout": "/leave", "elevate": "/code?again=1"}[how]
+                path = {"logout": "/leave", "elevate": "/check?again=1"}[how]
                 cookie = {"cookie": request.headers["cookie"]}
                 assert (await other.get(path, headers=cookie)).status_code == 200
         elif how == "revoke":
@@ -382,11 +387,11 @@ async def test_a_pending_login_that_ended_meanwhile_is_not_completed(auth: Auth,
         await Auth.of(request).elevate(request, amr="otp")
         return PlainTextResponse("in")
 
-    app = AuthMiddleware(Starlette(routes=[*ROUTES, Route("/code", code)]), auth)
+    app = AuthMiddleware(Starlette(routes=[*ROUTES, Route("/check", code)]), auth)
     await add_users(auth)
     async with browser(app) as client:
         first = (await client.get("/enter?pending=1")).text
-        answer = await client.get("/code")
+        answer = await client.get("/check")
         assert (answer.status_code, answer.json()["error"]) == (401, "login_required")
         assert (await client.get("/anybody")).status_code == 401
     assert len(await auth.sessions("alice")) == (1 if how == "elevate" else 0)
