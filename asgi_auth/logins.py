@@ -262,10 +262,12 @@ class Logins:
         """Make the session for the user as `row` is, or as the row has become, if that still lets the user in.
 
         Args:
-            moved: whether it goes on with one that began elsewhere, and so with a client that is not new.
+            moved: whether it goes on with one that began elsewhere, and so with a client that is not new, and before
+                all sessions of the user that have ended here.
 
         Raises:
-            InvalidCredentials: the password changed meanwhile, or the user is disabled or gone.
+            InvalidCredentials: the password changed meanwhile, the user is disabled or gone, or, where it moves, the
+                user's sessions were ended.
             LoginRequired: the pending login that this was to complete has ended.
             SessionLimit: there are too many already.
         """
@@ -274,7 +276,7 @@ class Logins:
             raise InvalidCredentials
         row = await self._welcomed(context, row, new)
         for _ in range(_ATTEMPTS):
-            if row.disabled or row.deleted or row.password_hash != proved_by:
+            if row.disabled or row.deleted or row.password_hash != proved_by or (moved and row.ended_below):
                 raise InvalidCredentials
             created = await self._parts.store.create(
                 new,

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import anyio
+from anyio import CancelScope
 
 from asgi_auth.backends.session import session_identity
 from asgi_auth.context import Context
-from asgi_auth.errors import CredentialError
+from asgi_auth.errors import CredentialError, StoreUnavailable
 from asgi_auth.leaving import OldSession, forget_cookie, old_session
 from asgi_auth.logins import Logins
 from asgi_auth.model import UserRow
@@ -64,6 +65,9 @@ async def _as_login(context: Context, parts: Parts, old: OldSession, row: UserRo
     )
 
     async def make() -> Loaded | None:
+        if (await parts.store.history()).era:
+            log.info("an old session of user %s was not moved in: since then everybody's were ended", row.id)
+            return None
         try:
             _, created = await Logins(parts).start(context, row, new, data_from=context.visitor, moved=True)
         except CredentialError as error:
@@ -113,10 +117,10 @@ async def _moved(
 ) -> Loaded | None:
     """The session that has come of an old cookie, made now if none has yet. None: it is over."""
     found = await parts.store.load(new.sid)
+    hit = await parts.store.hit([old.used])
     if found is None:
-        hit = await parts.store.hit([old.used])
         if hit.wait <= 0 and hit.counts == (1,):
-            return await make()
+            return await _first(parts, old, make)
         for _ in range(_TRIES):  # another request may be about to make it
             found = await parts.store.load(new.sid)
             if found is not None:
@@ -124,6 +128,20 @@ async def _moved(
             await anyio.sleep(_PAUSE)
     alive = isinstance(found, Loaded) and hmac.compare_digest(found.record.digest, new.digest)
     return found if alive else None  # type: ignore[return-value]
+
+
+async def _first(parts: Parts, old: OldSession, make: Callable[[], Awaitable[Loaded | None]]) -> Loaded | None:
+    """What comes of an old cookie that nobody has used. If that is not known, it may come again: the same session comes
+    of it."""
+    try:
+        return await make()
+    except BaseException:
+        with CancelScope(shield=True):
+            try:
+                await parts.store.unhit([old.used.key], [])
+            except StoreUnavailable:
+                log.warning("an old session could not be moved in, and will not be")
+        raise
 
 
 def _texts(old: OldSession, max_size: int) -> dict[str, str]:

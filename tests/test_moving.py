@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from asgi_auth import Auth, AuthMiddleware, Settings, User
+from asgi_auth import Auth, AuthMiddleware, Login, Settings, User
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.startup import risks
 
@@ -166,6 +166,47 @@ async def test_requests_at_once_and_lost_answers_get_the_same_session(any_store:
         assert len({session for session, _ in found}) == 1
         assert len({cookie for _, cookie in found}) == 1
         assert len(await auths[0].sessions("alice")) == 1
+
+
+@pytest.mark.parametrize("how", ["revoke_user", "set_password", "disable_user", "delete_user", "revoke_all"])
+async def test_whose_sessions_were_ended_moves_no_others_in(how: str, any_store: str) -> None:
+    """An old session is in no list that could be ended, and whoever has stolen it counts on that."""
+    auth, cookies = moving_auth(any_store), await old_cookies()
+    async with auth:
+        await add_users(auth)
+        if how == "revoke_user":
+            await auth.revoke_user("alice")
+        elif how == "set_password":
+            await auth.set_password("alice", "another hole under it")
+        elif how == "disable_user":
+            await auth.disable_user("alice")
+            await auth.enable_user("alice")
+        elif how == "delete_user":
+            await auth.delete_user("alice")
+            await auth.create_user("alice", PASSWORD, id="alice")
+        else:
+            await auth.revoke_all()
+        async with browser(after(auth), cookies) as thief:
+            answer = await thief.get("/")
+            assert (answer.json()["user"], answer.json()["data"]) == ("", {})
+        assert await auth.sessions("alice") == []
+
+
+async def test_an_old_session_that_could_not_be_moved_in_may_come_again() -> None:
+    auth = moving_auth()
+    failing = True
+
+    @auth.on("login")
+    async def ask(login: Login) -> None:
+        if failing:
+            raise RuntimeError
+
+    async with auth, browser(after(auth), await old_cookies()) as client:
+        await add_users(auth)
+        answer = await client.get("/")
+        assert (answer.status_code, set_cookies(answer)) == (503, [])
+        failing = False
+        assert (await client.get("/")).json()["user"] == "alice"
 
 
 async def test_another_spelling_of_an_old_cookie_is_none() -> None:
