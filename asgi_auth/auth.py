@@ -312,10 +312,11 @@ class Auth(Runtime):
             WeakPassword: with the reason.
         """
         parts, directory = await self._built_in()
-        ending = await Renewals(parts).ending(user_id)
+        renewals = Renewals(parts)
+        ending = await renewals.ending(user_id)
         await directory.set_password(user_id, password)
         parts.audit.record(audit.PASSWORD_CHANGED, user_id)
-        await parts.endings.tell(ending)
+        await renewals.tell(ending)
 
     async def update_user(
         self,

@@ -19,7 +19,7 @@ from asgi_auth.guards import Requirement, decide
 from asgi_auth.http import values
 from asgi_auth.http.credentials import authorization, cookies, has_preflight
 from asgi_auth.http.forwarded import readings
-from asgi_auth.identity import Identity, Rejected
+from asgi_auth.identity import AUTHENTICATED, Identity, Rejected
 from asgi_auth.moving import move_in
 from asgi_auth.sessions.seen import seen_version
 from asgi_auth.stores import Loaded
@@ -84,7 +84,7 @@ def guard(context: Context) -> None:
         refusal = decide(context, Requirement(rule.scopes))
         if refusal is not None:
             raise refusal
-        context.needs |= rule.scopes
+        context.needs |= rule.scopes - {AUTHENTICATED}
 
 
 async def shown(context: Context) -> CookiesShown:

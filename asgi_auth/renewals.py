@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asgi_auth import audit
+from asgi_auth.audit import RequestFacts
 from asgi_auth.backends.session import session_identity
 from asgi_auth.context import Context
 from asgi_auth.directory import StoreDirectory
@@ -28,6 +30,8 @@ from asgi_auth.stores import Ended, Keep, Loaded, Presented
 from asgi_auth.tokens.grants import TokenPair
 
 _ATTEMPTS = 5
+
+log = logging.getLogger("asgi_auth")
 
 
 class Renewals:
@@ -127,7 +131,7 @@ class Renewals:
             raise InvalidCredentials("The current password is wrong")
         await self._parts.throttle.succeeded(ticket)
         self._parts.audit.record(audit.PASSWORD_CHANGED, row.id, request=context.facts, sid=identity.session_id)
-        await self._parts.endings.tell(ending, context.facts)
+        await self.tell(ending, context.facts)
         if secret:
             loaded = await self._parts.store.load(identity.session_id)
             # A login of the same browser may have taken the session's place while passwords were hashed.
@@ -142,8 +146,17 @@ class Renewals:
             if refusal is not None:
                 raise refusal
 
+    async def tell(self, ending: Sequence[Ended], request: RequestFacts | None = None) -> None:
+        """Of these sessions, tell whose end the new password was: another end that came first is told already."""
+        try:
+            found = await self._parts.store.load_all([one.sid for one in ending])
+        except StoreUnavailable as error:  # the password is changed all the same
+            log.warning("whose sessions a new password ended is not known and not told: %s", error)
+            return
+        await self._parts.endings.tell([one for one in ending if found[one.sid] == one], request)
+
     async def ending(self, user_id: str, *, kept: str | None = None) -> list[Ended]:
-        """The sessions that a new password is about to end, for the log. One that begins meanwhile ends untold."""
+        """The sessions that a new password is about to end, for `tell`. One that begins meanwhile ends untold."""
         found = await self._parts.store.sessions(user_id)
         return [Ended(one.record.sid, user_id, "password") for one in found if one.record.sid != kept]
 

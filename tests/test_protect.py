@@ -3,6 +3,7 @@ How one path is matched is in `http/test_guarding.py`."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from quart import Quart
 from seats import ALICE, BOB, add_users, browser, call, cookie_of, http_scope, new_auth, socket_scope
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -199,3 +200,22 @@ async def test_a_refusal_needs_no_store(tmp_path: Any) -> None:
     assert (await call(app(auth), http_scope("/page"))).status == 401
     assert (await call(app(auth), http_scope("/health"))).status == 200
     assert not auth.is_open
+
+
+async def test_starlettes_word_for_somebody_ends_no_stream_of_somebody() -> None:
+    """`authenticated` is a scope of every request by somebody, and of no user's row."""
+    auth = new_auth(protect="/login/*=any, /*=authenticated")
+
+    async def stream(request: Request) -> Response:
+        async def parts() -> AsyncIterator[str]:
+            yield "one,"
+            await auth.update_user("alice", scopes="write")
+            yield "two"
+
+        return StreamingResponse(parts())
+
+    routes = [Route("/login/{name}", login), Route("/stream", stream)]
+    async with auth, browser(AuthMiddleware(Starlette(routes=routes), auth)) as client:
+        assert (await client.get("/stream")).status_code == 401
+        await client.get("/login/alice")
+        assert (await client.get("/stream")).text == "one,two"

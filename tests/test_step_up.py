@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 from asgi_auth import Auth, AuthMiddleware, Login, LoginRefused, SessionEnd, User, require
 from asgi_auth.errors import LoginRequired
 from asgi_auth.guards import Requirement
+from asgi_auth.passwords import PasswordHasher
 from asgi_auth.tokens.grants import TokenPair
 
 
@@ -654,6 +655,29 @@ async def test_session_ended_tells_each_end_once_with_its_reason(clock: Any) -> 
         told.clear()
         await auth.disable_user("alice")
         assert told == [("alice", "disabled")] * 2
+
+
+async def test_an_end_that_came_before_a_new_password_is_not_told_again(clock: Any, monkeypatch: Any) -> None:
+    auth = new_auth(clock=clock)
+    told: list[tuple[str, str]] = []
+
+    @auth.on("session_ended")
+    async def tell(end: SessionEnd) -> None:
+        told.append((end.id, end.reason))
+
+    async with auth, browser(AuthMiddleware(Starlette(routes=ROUTES), auth)) as client:
+        await add_users(auth)
+        other = await auth.issue(ALICE)
+        first = (await client.get("/enter")).text
+        hash_password = PasswordHasher.hash
+
+        async def slowly(self: PasswordHasher, password: str) -> str:
+            await client.post("/auth/logout")
+            return await hash_password(self, password)
+
+        monkeypatch.setattr(PasswordHasher, "hash", slowly)
+        await auth.set_password("alice", "another hole under it")
+        assert told == [(first, "logout"), (other.session.id, "password")]
 
 
 async def test_a_refresh_token_that_came_twice_is_told_as_an_end(clock: Any) -> None:
