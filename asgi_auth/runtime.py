@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -25,6 +26,9 @@ from asgi_auth.startup import announce
 from asgi_auth.stores import Store
 
 log = logging.getLogger("asgi_auth")
+
+_AGAIN = 1.0
+"""Seconds until what failed is tried again."""
 
 
 class Runtime:
@@ -150,19 +154,16 @@ class Runtime:
         while True:
             try:
                 parts = await self.opened()
-                async with anyio.create_task_group() as group:
-                    group.start_soon(parts.view.follower.run)
-                    group.start_soon(parts.lives.run)
-                    group.start_soon(parts.activity.run)
-                    if self._sweeper is not None:
-                        group.start_soon(self._sweeper.run)
+                break
             except ConfigurationError:
                 return  # each request is told
             except StoreUnavailable:
-                pass  # a request may find the store first
-            except Exception:  # then the store is asked; nothing of the application's depends on it
-                log.exception("what keeps the view current has failed, and begins anew")
-            await anyio.sleep(1)
+                await anyio.sleep(_AGAIN)  # a request may find the store first
+        async with anyio.create_task_group() as group:
+            for task in (parts.view.follower.run, parts.lives.run, parts.activity.run):
+                group.start_soon(_steadily, task)
+            if self._sweeper is not None:
+                group.start_soon(_steadily, self._sweeper.run)
 
     async def sweep_now_and_then(self) -> None:
         """Collect a little of what is over, where no lifespan does so."""
@@ -219,3 +220,14 @@ class Runtime:
                     self._sweeper = Sweeper(base.store, base.view.clock, base.endings.tell)
                     self._base = base
         return self._base
+
+
+async def _steadily(task: Callable[[], Awaitable[None]]) -> None:
+    """Run a task that never ends; if it fails, anew. Neither the application nor another such task depends on it:
+    without it the store is asked."""
+    while True:
+        try:
+            await task()
+        except Exception:
+            log.exception("what keeps the view current has failed, and begins anew")
+        await anyio.sleep(_AGAIN)

@@ -377,3 +377,25 @@ async def test_what_keeps_the_view_current_may_fail_without_the_application(
                 await anyio.sleep(0.01)
         assert app.heard == [STARTUP]
     assert said == [STARTED, STOPPED]
+
+
+async def test_what_fails_beside_the_view_costs_no_activity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it begins anew somebody goes on writing down who was there."""
+    auth = new_auth()
+
+    def failing(*_: object) -> float:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(Lives, "_look_after", failing)
+    written: dict[str, float] = {}
+    async with living(AuthMiddleware(Talker("receive", STARTED, "receive", STOPPED), auth)):
+        with anyio.fail_after(10):
+            while not auth.is_open or not auth.parts.view.is_current(auth.parts.view.clock()):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+
+        async def touch(sids: Any) -> None:
+            written.update(sids)
+
+        monkeypatch.setattr(auth.parts.activity._store, "touch", touch, raising=False)
+        auth.parts.activity.note("00someone", 0.0)
+    assert list(written) == ["00someone"], "written at the end at the latest"
