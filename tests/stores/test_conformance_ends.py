@@ -285,6 +285,24 @@ async def test_a_superseded_session_is_remembered_as_replaced(store: Store, cloc
     assert await store.events() == before
 
 
+async def test_a_superseded_session_is_remembered_for_an_hour_from_then_on(store: Store, clock: Clock) -> None:
+    new = cookie("v", None)
+    await store.create(new)
+    await store.end(new.sid, "revoked")
+    clock.advance(TOMBSTONE_LIFETIME - 1)
+    await store.supersede(new.sid)
+    clock.advance(TOMBSTONE_LIFETIME - 1)
+    found = await store.load(new.sid)
+    assert isinstance(found, Ended)
+    assert found.reason == "replaced"
+
+
+async def test_a_pending_login_is_never_the_session_that_is_kept(store: Store) -> None:
+    await login(store, cookie("a", pending=True))
+    await store.end_user("alice", "password", keep=keeping("a", "a2"))
+    assert not await alive(store, "a")
+
+
 async def test_a_living_session_is_not_superseded(store: Store) -> None:
     new = cookie("v", None)
     await store.create(new)

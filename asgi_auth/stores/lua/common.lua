@@ -217,7 +217,8 @@ end
 -- if it was a user's and nobody has told its end.
 local function superseded(sid, gone, why)
   if gone.ended then
-    write(sid, 'ended', 'replaced')
+    write(sid, 'ended', 'replaced', 'forget_at', text(math.max(tonumber(gone.forget_at) or 0, NOW + TOMBSTONE)))
+    redis.call('EXPIRE', P .. 's:' .. sid, TOMBSTONE)
     return nil
   end
   local told = gone.user and not gone.pending
@@ -277,7 +278,7 @@ local function end_sessions(id, revision, reason, keep, digest)
   end
   if keep ~= '' then
     local r = alive(keep)
-    if r and r.user == id then
+    if r and r.user == id and not r.pending then
       kept = keep
       write(keep, 'revision', text(revision))
       if digest ~= '' then
