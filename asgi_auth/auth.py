@@ -148,6 +148,7 @@ class Auth(Runtime):
         Raises:
             ValueError: `amr` is none.
             LoginRequired: nobody is logged in here, or no longer.
+            InsufficientScope: the access token is good for less than was granted: the client's own must be shown.
             StoreUnavailable: nothing is known to have changed; log in again.
         """
         context, used = self._context(request), methods(amr)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope
+from anyio import CancelScope, move_on_after
 
 from asgi_auth.errors import AuthError, ContentTooLarge, CredentialError, StoreUnavailable, Unavailable
 from asgi_auth.identity import NO_CREDENTIALS, Identity
@@ -31,6 +31,9 @@ KEY = "asgi_auth"
 
 log = logging.getLogger("asgi_auth")
 
+
+_HURRY = 5.0
+"""Seconds in which an end is told for a request that is over."""
 
 OVER: MutableMapping[str, Any] = {"type": "http", "path": "", "headers": ()}
 """The scope of a request that is over."""
@@ -86,7 +89,7 @@ class Context(Incoming, SessionData):
     outlived: str | None = None
     """The dead session whose cookie goes, unless another one has taken its place by then."""
     orphan: str | None = None
-    """The session of a login whose cookie has not gone out yet."""
+    """The session of a login whose cookie or tokens have not gone out yet."""
     renewal: Callable[[], Awaitable[None]] | None = None
     """Gives the session another secret, if the answer gets as far as that: who never gets an answer would lose the
     session with the old one."""
@@ -214,13 +217,17 @@ class Context(Incoming, SessionData):
         self.nobody = ANONYMOUS
         self.reason = "pending" if is_pending else ""
 
+    def began(self, sid: str) -> None:
+        """A session was made for this request: it ends with it, unless the answer starts that hands it out."""
+        self.orphan = sid
+        self.is_plain = False
+
     def log_in(self, identity: Identity, cookie: bytes, presented: Presented, *, keep_data: bool) -> None:
         """Somebody has just logged in by cookie: the answer carries it, the request goes on as theirs."""
         self._recognise(identity)
         self.outlived = None
         self.forbidden = None  # whatever it came as, there is a session by cookie now
         self.presented = presented
-        self.orphan = presented.sid
         self._session_cookie = cookie
         self.is_plain = False
         if self.visitor is not None or self._visitor_cookie is not None:
@@ -294,14 +301,18 @@ class Context(Incoming, SessionData):
         return [cookie for cookie in ours if cookie is not None]
 
     async def close(self) -> None:
-        """A login stands once its cookie went out; one whose cookie never did is ended."""
+        """A login stands once its cookie or tokens went out; one of which they never did is ended."""
         if self.orphan is None:
             return
+        parts = self.auth.parts
         with CancelScope(shield=True):
             try:
-                await self.auth.parts.store.end(self.orphan, "revoked")
+                ended = await parts.store.end(self.orphan, "revoked")
             except StoreUnavailable:
                 log.error("session %s was made by a login that failed, and could not be ended", self.orphan)
+                return
+        with move_on_after(_HURRY, shield=True):
+            await parts.endings.tell([ended] if ended else [], self.facts)
 
     # ------------------------------------------------------------------ data
 

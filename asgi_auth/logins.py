@@ -173,7 +173,8 @@ class Logins:
         try:
             pair = await self._parts.grants.pair(created.loaded, text, generation=1, scopes=scopes)
         except InvalidScope:
-            await self._parts.store.end(new.sid, "revoked")
+            ended = await self._parts.store.end(new.sid, "revoked")
+            await self._parts.endings.tell([ended] if ended else [], facts(context))
             raise
         self._parts.audit.record(
             audit.TOKEN_CREATED, row.id, pair.scope, request=facts(context), sid=new.sid, backend="jwt"
@@ -287,6 +288,8 @@ class Logins:
                 evict=settings.session_limit_policy == "evict",
             )
             if isinstance(created, Created):
+                if context is not None and not moved:  # whoever never gets the cookie brings an old one again
+                    context.began(new.sid)
                 await self._parts.endings.tell(created.ended, facts(context))
                 await self._began(context, row, new, created, moved)
                 return row, created

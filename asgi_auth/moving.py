@@ -86,7 +86,6 @@ async def _as_login(context: Context, parts: Parts, old: OldSession, row: UserRo
         Presented(sid, new.digest),
         keep_data=False,
     )
-    context.orphan = None  # whoever never gets the cookie brings the old one again
 
 
 async def _as_visitor(context: Context, parts: Parts, old: OldSession) -> None:

@@ -13,6 +13,7 @@ from asgi_auth.context import Context
 from asgi_auth.directory import StoreDirectory
 from asgi_auth.errors import (
     CredentialError,
+    InsufficientScope,
     InvalidCredentials,
     LoginRequired,
     NotFound,
@@ -23,11 +24,11 @@ from asgi_auth.errors import (
 from asgi_auth.guards import Requirement, decide
 from asgi_auth.identity import Identity
 from asgi_auth.logins import PASSWORD, Logins
-from asgi_auth.model import Record, Session
+from asgi_auth.model import Record, Session, scope_text
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.stores import Ended, Keep, Loaded, Presented
-from asgi_auth.tokens.grants import TokenPair
+from asgi_auth.tokens.grants import TokenPair, allowed
 
 _ATTEMPTS = 5
 
@@ -60,6 +61,7 @@ class Renewals:
 
         Raises:
             LoginRequired: nobody is logged in here, or no longer.
+            InsufficientScope: the access token is good for less than was granted, and the new pair would not be.
         """
         identity = context.identity
         if identity is None:
@@ -82,14 +84,17 @@ class Renewals:
         for _ in range(_ATTEMPTS):  # a refresh may come between
             found = await self._parts.store.load(identity.session_id)
             grant = found.record.grant if isinstance(found, Loaded) else None
-            if grant is None:
+            if not isinstance(found, Loaded) or found.user is None or grant is None:
                 raise LoginRequired(reason="ended")
+            granted = allowed(grant, found.user)
+            if not granted <= identity.scopes:
+                raise InsufficientScope(scope=scope_text(granted))
             text, new_digest = self._parts.grants.next_token(identity.session_id, grant)
             current = Presented(identity.session_id, grant.digest)
             loaded = await self._parts.store.elevate(current, new_digest, **options)
             if loaded is None or loaded.user is None:
                 continue
-            scopes = identity.scopes & loaded.user.scopes
+            scopes = granted & loaded.user.scopes
             pair = await self._parts.grants.pair(loaded, text, generation=grant.generation + 1, scopes=scopes)
             self._log(context, loaded.record)
             return pair

@@ -7,7 +7,18 @@ from typing import Any
 
 import anyio
 import pytest
-from seats import ALICE, PASSWORD, add_users, browser, cookie_of, new_auth, set_cookies
+from seats import (
+    ALICE,
+    PASSWORD,
+    add_users,
+    browser,
+    call,
+    cookie_of,
+    handled,
+    http_scope,
+    new_auth,
+    set_cookies,
+)
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,7 +26,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from asgi_auth import Auth, AuthMiddleware, Login, LoginRefused, SessionEnd, User, require
-from asgi_auth.errors import LoginRequired
+from asgi_auth.errors import InvalidScope, LoginRequired
 from asgi_auth.guards import Requirement
 from asgi_auth.passwords import PasswordHasher
 from asgi_auth.tokens.grants import TokenPair
@@ -283,11 +294,17 @@ async def test_in_jwt_mode_an_elevation_gives_a_new_pair_and_kills_the_refresh_t
     assert (await client.get("/both", headers=headers)).status_code == 401, "a refresh proves nothing"
 
 
-async def test_an_elevation_gives_a_token_no_scope_that_the_one_shown_had_not(auth: Auth, client: Any) -> None:
+async def test_a_token_that_is_good_for_less_does_not_become_a_pair_for_all_that_was_granted(
+    auth: Auth, client: Any
+) -> None:
     pair = await auth.issue(User("alice", scopes=frozenset({"read", "write"})))
     narrow = await auth.refresh(pair.refresh_token, scopes="read")
     got = await client.get("/elevate", headers={"authorization": f"Bearer {narrow.access_token}"})
-    assert got.json()["scope"] == "read"
+    assert (got.status_code, got.json()["error"]) == (403, "insufficient_scope")
+    assert 'scope="read write"' in challenge(got)
+    own = await auth.refresh(narrow.refresh_token)  # nothing has changed for the client
+    got = await client.get("/elevate", headers={"authorization": f"Bearer {own.access_token}"})
+    assert got.json()["scope"] == "read write"
 
 
 async def test_ten_elevations_at_once_leave_one_secret(auth: Auth, client: Any) -> None:
@@ -655,6 +672,52 @@ async def test_session_ended_tells_each_end_once_with_its_reason(clock: Any) -> 
         told.clear()
         await auth.disable_user("alice")
         assert told == [("alice", "disabled")] * 2
+
+
+async def test_a_login_that_reached_nobody_is_told_as_an_end(auth: Auth) -> None:
+    told: list[tuple[str, str]] = []
+
+    @auth.on("session_ended")
+    async def tell(end: SessionEnd) -> None:
+        told.append((end.user_id, end.reason))
+
+    async def raises(request: Request) -> Response:
+        await auth.login(request, ALICE)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await call(AuthMiddleware(handled(raises), auth), http_scope())
+    assert told == [("alice", "revoked")]
+    with pytest.raises(InvalidScope):
+        await auth.issue(User("bob", scopes=frozenset(f"{'s' * 60}{number}" for number in range(400))))
+    assert told == [("alice", "revoked"), ("bob", "revoked")]
+
+
+@pytest.mark.parametrize("how", ["in the application", "/auth/login", "/auth/token"])
+async def test_a_login_that_is_cancelled_while_others_ends_are_told_leaves_no_session(clock: Any, how: str) -> None:
+    auth = new_auth(clock=clock, session_limit=1)
+    waits = True
+
+    @auth.on("session_ended")
+    async def hangs(end: SessionEnd) -> None:
+        if waits:
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    async def page(request: Request) -> Response:
+        await auth.login(request, ALICE)
+        return Response()
+
+    async with auth:
+        await add_users(auth)
+        await auth.issue(ALICE)
+        with anyio.CancelScope() as scope:
+            async with browser(AuthMiddleware(handled(page), auth)) as client:
+                body = {"username": "alice", "password": PASSWORD, "grant_type": "password"}
+                await (client.get("/") if how[0] != "/" else client.post(how, data=body))
+        waits = False
+        assert scope.cancelled_caught
+        assert await auth.sessions("alice") == []
 
 
 async def test_an_end_that_came_before_a_new_password_is_not_told_again(clock: Any, monkeypatch: Any) -> None:

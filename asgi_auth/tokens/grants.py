@@ -193,7 +193,7 @@ class Grants:
             row = await current(user)
             if row is None:
                 raise InvalidGrant
-            scopes = _allowed(grant, row, asked)
+            scopes = allowed(grant, row, asked)
             nonce = new_secret()
             wanted = Exchange(
                 sid=named.sid,
@@ -229,7 +229,7 @@ class Grants:
         named, loaded, user, grant = found
         if grant.generation != named.generation or not hmac.compare_digest(grant.digest, digest(named.secret)):
             return None
-        return loaded, scope_text(_allowed(grant, user, None))
+        return loaded, scope_text(allowed(grant, user))
 
     def session_of(self, refresh_token: str) -> str | None:
         """The session that a refresh token of ours names, whether it is good or used."""
@@ -244,7 +244,7 @@ class Grants:
         return named, loaded, loaded.user, loaded.record.grant
 
 
-def _allowed(grant: Grant, row: UserRow, asked: frozenset[str] | None) -> frozenset[str]:
+def allowed(grant: Grant, row: UserRow, asked: frozenset[str] | None = None) -> frozenset[str]:
     """What was granted ∩ what the user has now ∩ what was asked. Raises InvalidScope: more was asked than was granted
     (RFC 6749 §6)."""
     granted = row.scopes if grant.granted is None else scope_tokens(grant.granted)
