@@ -248,7 +248,8 @@ def sweep(rows: Rows, limit: int = SWEPT) -> Swept:
         if record.user_id is None or record.pending:
             rows.drop(record.sid)
             continue
-        reason = rules.death(record, rows.user(record.user_id), rows.turn(record.era), rows.now)
+        # What is over is so whoever its user is, and a user's row that cannot be read is in nobody's way.
+        reason = rules.death(record, None, rows.turn(record.era), rows.now)
         assert reason is not None
         ended.append(_end(rows, record, reason))
     tidied = rows.tidy(limit - len(overdue))

@@ -134,6 +134,14 @@ async def test_a_broken_record_hides_no_other_in_lists_and_limits(store, other):
     assert created.ended == ()
 
 
+async def test_a_users_row_that_cannot_be_read_keeps_no_session_from_being_collected(store, other, clock):
+    await login(store, cookie("a"))
+    await login(store, cookie("b", "bob"))
+    other.execute("UPDATE users SET body = 'spoilt' WHERE id = 'alice'")
+    clock.advance(IDLE)
+    assert {one.sid for one in (await store.sweep()).ended} == {sid("a"), sid("b")}
+
+
 async def test_a_broken_record_is_ended_by_whichever_verb_meets_it(store, other):
     await login(store, cookie("s"))
     other.execute("UPDATE sessions SET record = '{}'")

@@ -33,7 +33,9 @@ for _, id in ipairs(redis.call('ZRANGE', P .. 'due', '-inf', text(NOW), 'BYSCORE
     break
   end
   left = left - 1
-  collect(id)
+  if not pcall(collect, id) then -- what cannot be read of one user is in nobody else's way
+    redis.call('ZREM', P .. 'due', id)
+  end
 end
 
 local over = left > 0 and redis.call('ZRANGE', P .. 'dead:until', '-inf', text(NOW), 'BYSCORE', 'LIMIT', 0, left) or {}
