@@ -304,7 +304,7 @@ class Context(Incoming, SessionData):
         """A login stands once its cookie or tokens went out; one of which they never did is ended."""
         if self.orphan is None:
             return
-        parts = self.auth.parts
+        parts, ended = self.auth.parts, None
         with CancelScope(shield=True):
             try:
                 ended = await parts.store.end(self.orphan, "revoked")
