@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from asgi_auth.audit import Audit, RequestFacts
+from asgi_auth.directory import storable
 from asgi_auth.errors import CredentialError, StoreUnavailable
 from asgi_auth.model import BackendName, Client, Reason, User
 from asgi_auth.stores import Ended
@@ -85,8 +86,8 @@ class Hooks:
         for function in self._login:
             try:
                 changed = await function(replace(login, user=user))
-                if changed is not None and changed.id != user.id:
-                    raise ValueError("another user was given back")
+                if changed is not None:
+                    user = storable(_same_user(changed, user))
             except (CredentialError, StoreUnavailable):
                 raise
             except Exception as error:
@@ -94,7 +95,6 @@ class Hooks:
                 where = "".join(traceback.format_tb(error.__traceback__))
                 log.error("A function of on('login') failed with %s:\n%s", type(error).__name__, where)
                 raise StoreUnavailable("a function of on('login') failed") from None
-            user = changed or user
         return user
 
     async def session_ended(self, end: SessionEnd) -> None:
@@ -124,3 +124,11 @@ class Endings:
         for sid, user_id, reason in ended:
             if user_id is not None:
                 await self._hooks.session_ended(SessionEnd(sid, user_id, reason))
+
+
+def _same_user(changed: object, user: User) -> User:
+    if not isinstance(changed, User):
+        raise TypeError(f"an asgi_auth.User or None must be given back, not {type(changed).__name__}")
+    if changed.id != user.id:
+        raise ValueError("another user was given back")
+    return changed

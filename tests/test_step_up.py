@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -616,17 +617,32 @@ async def test_an_old_password_makes_no_session_after_its_change_however_long_a_
         assert await auth.sessions("alice") == []
 
 
-@pytest.mark.parametrize("failure", [RuntimeError("secret of hers"), None])
-async def test_a_login_hook_that_fails_lets_nobody_in(clock: Any, failure: Any, caplog: Any) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        RuntimeError("secret of hers"),
+        User("bob"),
+        User("alice", claims={"a": object()}),
+        User("alice", claims={"a": float("nan")}),
+        User("alice", display_name="\ud800"),
+        SimpleNamespace(id="alice"),
+        {"id": "alice"},
+        True,
+    ],
+)
+async def test_a_login_hook_that_fails_lets_nobody_in(clock: Any, given: Any, caplog: Any) -> None:
     auth = new_auth(clock=clock)
 
     @auth.on("login")
     async def broken(login: Login) -> User:
-        if failure is not None:
-            raise failure
-        return User("bob")
+        if isinstance(given, RuntimeError):
+            raise given
+        return given  # type: ignore[no-any-return]
 
     async with auth, browser(AuthMiddleware(Starlette(routes=ROUTES), auth)) as client:
+        await add_users(auth)
+        answer = await client.post("/auth/login", json={"username": "alice", "password": PASSWORD})
+        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
         assert (await client.get("/enter")).status_code == 503
         assert await auth.sessions("alice") == []
     assert "secret of hers" not in caplog.text

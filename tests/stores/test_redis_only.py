@@ -237,9 +237,7 @@ async def test_a_broken_record_ends_that_session_with_an_event_and_nothing_else(
 
 
 @pytest.mark.parametrize("what", ["u:alice", "i:alice"])
-async def test_what_cannot_be_read_of_one_user_keeps_no_other_session_from_being_collected(
-    store, control, clock, what
-):
+async def test_what_cannot_be_read_of_one_user_keeps_no_other_session_from_being_collected(store, control, clock, what):
     await login(store, cookie("a", idle=1))
     await login(store, cookie("b", "bob"))
     control.delete(TAG + what)
