@@ -90,6 +90,8 @@ class Context(Incoming, SessionData):
     """The dead session whose cookie goes, unless another one has taken its place by then."""
     orphan: str | None = None
     """The session of a login whose cookie or tokens have not gone out yet."""
+    moved: str | None = None
+    """The session that began elsewhere and goes on as ours, unless the browser has left it when the answer starts."""
     renewal: Callable[[], Awaitable[None]] | None = None
     """Gives the session another secret, if the answer gets as far as that: who never gets an answer would lose the
     session with the old one."""
@@ -295,10 +297,20 @@ class Context(Incoming, SessionData):
                     self._session_cookie = self.pair.session.clear()
             except StoreUnavailable:
                 pass
+        goes_on = self.presented is not None and self.presented.sid == self.moved
+        if self.moved is not None and goes_on and not await self._lives(self.moved):
+            self._session_cookie = None
         if self.renewal is not None and self._session_cookie is None and self.identity is not None:
             await self.renewal()
         ours = (self._foreign_cookie, self._seen_cookie, self._visitor_cookie, self._session_cookie)
         return [cookie for cookie in ours if cookie is not None]
+
+    async def _lives(self, sid: str) -> bool:
+        """Whether a session lives, as far as anybody can say."""
+        try:
+            return isinstance(await self.auth.parts.store.load(sid), Loaded)
+        except StoreUnavailable:
+            return True
 
     async def close(self) -> None:
         """A login stands once its cookie or tokens went out; one of which they never did is ended."""

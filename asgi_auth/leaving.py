@@ -78,7 +78,8 @@ def forget_cookie(context: Context) -> None:
 
 
 async def leave_behind(context: Context) -> None:
-    """Whoever logs in or out here has done with an old session: its cookie goes, and never begins one any more."""
+    """Whoever logs in or out here has done with an old session: its cookie goes, and never begins one any more. What
+    has begun by it ends, unless this request goes on with it; what another request is about to begin does not begin."""
     if context.auth.settings.starlette_sessions is None:
         return
     parts = await context.auth.opened()
@@ -86,3 +87,8 @@ async def leave_behind(context: Context) -> None:
     if old is not None:
         await parts.store.hit([old.used])
         forget_cookie(context)
+        sid = old.sid(parts.store.partition(old.user_id or old.used.key))
+        if all(one is None or one.sid != sid for one in (context.presented, context.visitor)):
+            await parts.store.supersede(sid)
+            ended = await parts.store.end(sid, "replaced")
+            await parts.endings.tell([ended] if ended else [], context.facts)

@@ -299,7 +299,7 @@ class Logins:
             if created == "over":
                 raise LoginRequired(reason="ended")
             fresh = await self._parts.store.user(row.id)
-            if fresh is None:
+            if fresh is None or (moved and fresh.revision == row.revision):  # it was left behind before it began
                 raise InvalidCredentials
             row = fresh
         raise StoreUnavailable("the user kept changing while a session was made")

@@ -320,6 +320,50 @@ async def test_whoever_logs_in_has_left_the_old_session_behind(path: str) -> Non
         assert (await client.get("/")).json()["user"] == ""
 
 
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/logout"])
+@pytest.mark.parametrize("slow", ["hook", "page"])
+async def test_a_late_answer_moves_nobody_in_who_has_left_the_old_session_behind(
+    any_store: str, slow: str, path: str
+) -> None:
+    """The browser had the old cookie alone when it logged in, or out: nothing else tells which session it left."""
+    auth, cookies = moving_auth(any_store), await old_cookies()
+    arrived, go_on = anyio.Event(), anyio.Event()
+    late: list[httpx2.Response] = []
+
+    async def wait() -> None:
+        arrived.set()
+        await go_on.wait()
+
+    @auth.on("login")
+    async def ask(login: Login) -> None:
+        if slow == "hook" and login.user.id == "alice":
+            await wait()
+
+    async def page(request: Request) -> Response:
+        if slow == "page":
+            await wait()
+        return Response()
+
+    app = AuthMiddleware(handled(page), auth)
+
+    async def first() -> None:
+        async with browser(app, cookies) as client:
+            late.append(await client.get("/"))
+
+    async with auth:
+        await add_users(auth)
+        async with anyio.create_task_group() as group:
+            group.start_soon(first)
+            await arrived.wait()
+            async with browser(app, cookies) as client:
+                body = {"username": "bob", "password": PASSWORD} if path == "/auth/login" else None
+                assert (await client.post(path, json=body)).is_success
+            go_on.set()
+        assert late[0].status_code == 200
+        assert [cookie for cookie in set_cookies(late[0]) if not cookie.startswith("session=; Max-Age=0")] == []
+        assert await auth.sessions("alice") == []
+
+
 @pytest.mark.parametrize(
     ("options", "attributes"),
     [
