@@ -115,7 +115,10 @@ class Cluster:
                         (reply,) = await self._ask(node, [(b"CLUSTER", b"SLOTS")])
                     if isinstance(reply, redis.RedisError):
                         raise reply
-                    self._take(SlotTable.parse(reply, node), looked_at=time.monotonic())
+                    table = SlotTable.parse(reply, node)
+                    if not table.primaries:  # it has lost its configuration, or nobody has met it yet
+                        raise ValueError("this node is in no cluster")
+                    self._take(table, looked_at=time.monotonic())
                     self._doubtful = False
                     self._failed.clear()
                     return

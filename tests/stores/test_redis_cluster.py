@@ -326,3 +326,14 @@ async def test_a_single_server_is_no_cluster_and_a_node_of_one_is_no_single_serv
         await stores(redis_url.replace("redis://", "redis+cluster://"))
     with pytest.raises(ConfigurationError, match="cluster"):
         await stores(cluster_url.replace("redis+cluster://", "redis://").partition(",")[0])
+
+
+async def test_a_node_that_knows_of_no_slots_is_not_believed(cluster, cluster_url, stores, tmp_path):
+    """One that lost its configuration, or that nobody has met yet, at an address that is asked first."""
+    lost = Node(tmp_path / "lost")
+    try:
+        store = await stores(f"redis+cluster://127.0.0.1:{lost.port},{cluster_url.partition('://')[2]}")
+        await login(store, cookie("a"))
+        assert await alive(store, "a")
+    finally:
+        lost.close()
