@@ -254,7 +254,7 @@ class Exchange(Context):
 
     async def _add_cookies(self, headers: HeaderList) -> None:
         cookies = await self.cookies()
-        guarded = self.guarded and self.identity is not None
+        guarded = self.guarded and (self.identity is not None or self.pending is not None)
         if cookies or guarded or self.accessed:
             make_private(headers, sets_cookie=bool(cookies), vary=self.accessed, guarded=guarded)
             headers += [(b"set-cookie", cookie) for cookie in cookies]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -74,6 +75,11 @@ def test_the_second_factor_in_the_docs_works(monkeypatch: pytest.MonkeyPatch) ->
         assert client.post("/transfer").json() == {"done": True}
         assert client.post("/auth/logout").status_code == 204
         assert client.post("/transfer").status_code == 401
+        assert client.portal is not None
+        client.portal.call(partial(page["auth"].create_user, "bea", "a password of hers"))
+        form = {"username": "bea", "password": "a password of hers", "grant_type": "password"}
+        assert client.post("/auth/login", data=form).status_code == 403
+        assert client.post("/auth/token", data=form).status_code == 400
 
 
 def test_the_docs_know_every_reason_of_an_end() -> None:

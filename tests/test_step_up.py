@@ -348,6 +348,11 @@ async def test_pending_opens_nothing_but_logout(auth: Auth, client: Any, clock: 
     assert (await client.get("/pending")).status_code == 401
 
 
+async def test_what_somebody_sees_whose_login_is_pending_is_private(client: Any) -> None:
+    await client.get("/enter?pending=1")
+    assert (await client.get("/pending")).headers["cache-control"] == "private, no-store"
+
+
 async def test_a_pending_login_ends_after_ten_minutes_whatever_happens(client: Any, clock: Any) -> None:
     await client.get("/enter?pending=1")
     for _ in range(9):
