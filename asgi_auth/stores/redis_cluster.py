@@ -138,7 +138,7 @@ class Cluster:
         self._table, self._looked_at = table, looked_at
         if table.primaries != self.known:
             self.known = table.primaries
-        for slot, before in self._used.items():
+        for slot, before in tuple(self._used.items()):  # other event loops use others meanwhile
             owner = table.owner(slot)
             if owner is not None and owner != before:
                 self._used[slot] = owner

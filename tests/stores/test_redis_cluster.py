@@ -16,6 +16,10 @@ from store_helpers import add_user, alive, cookie, end_of, login, sid
 
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.stores.redis import RedisStore
+from asgi_auth.stores.redis_address import parse_way
+from asgi_auth.stores.redis_cluster import Cluster
+from asgi_auth.stores.redis_slots import SLOTS, SlotTable
+from asgi_auth.stores.redis_topology import Server
 
 PARTITION = int(sid("")[:2], 16) % 16
 """Alice's."""
@@ -337,3 +341,17 @@ async def test_a_node_that_knows_of_no_slots_is_not_believed(cluster, cluster_ur
         assert await alive(store, "a")
     finally:
         lost.close()
+
+
+def test_another_event_loop_may_ask_for_a_slot_while_a_table_is_taken():
+    a, b = Server("a.example", 6379), Server("b.example", 6379)
+    cluster = Cluster(parse_way("redis://a.example"), [a], timeout=1)
+
+    class Meanwhile(SlotTable):
+        def owner(self, slot: int) -> Server | None:
+            cluster._used.setdefault(slot + 1, b)  # by a thread that runs in between
+            return super().owner(slot)
+
+    cluster._used[0] = a
+    cluster._take(Meanwhile([b] * SLOTS), looked_at=0.0)
+    assert cluster._used[0] == b
