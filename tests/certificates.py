@@ -12,6 +12,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """Attributes:
@@ -51,7 +63,15 @@ class Authority:
     ) -> x509.Certificate:
         now = datetime.now(timezone.utc)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
-        builder = builder.serial_number(x509.random_serial_number()).add_extension(extension, critical=False)
+        builder = builder.serial_number(x509.random_serial_number())
+        # RFC 5280 §4.2.1 asks for these, and Python 3.13 insists on them.
+        of_authority = isinstance(extension, x509.BasicConstraints)
+        builder = builder.add_extension(extension, critical=of_authority)
+        subject_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(subject_id, critical=False).add_extension(issuer_id, critical=False)
+        if of_authority:
+            builder = builder.add_extension(SIGNS, critical=True)
         builder = builder.not_valid_before(now - timedelta(days=9))
         builder = builder.not_valid_after(now + timedelta(days=-1 if expired else 9))
         return builder.sign(self._key, SHA256())
