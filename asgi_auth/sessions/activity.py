@@ -64,7 +64,8 @@ class Activity:
                     await self._write(float("inf"))
 
     async def _write(self, now: float) -> None:
-        due = [sid for sid, (_, due) in tuple(self._used.items()) if due <= now]
+        # By partition, with which a sid begins: one that is silent keeps no other waiting.
+        due = sorted(sid for sid, (_, due) in tuple(self._used.items()) if due <= now)
         for start in range(0, len(due), _PAGE):
             page = {sid: self._used[sid] for sid in due[start : start + _PAGE] if sid in self._used}
             asked_at = self._clock()
@@ -72,7 +73,7 @@ class Activity:
                 await self._store.touch({sid: asked_at - used for sid, (used, _) in page.items()})
             except StoreUnavailable as error:
                 log.info("activity could not be written and waits: %s", error)
-                return
+                continue
             for sid, noted in page.items():
                 if self._used.get(sid) == noted:
                     self._used.pop(sid, None)

@@ -12,14 +12,15 @@ from asgi_auth.sessions.activity import Activity
 
 
 class Book:
-    """A store, as far as activity knows it: what it was told, and whether it answers."""
+    """A store, as far as activity knows it: what it was told, and whether it answers, or a partition of it does."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, float]] = []
         self.down = False
+        self.silent = "none"
 
     async def touch(self, used):
-        if self.down:
+        if self.down or any(sid.startswith(self.silent) for sid in used):
             raise StoreUnavailable("down")
         self.told.append(dict(used))
 
@@ -83,6 +84,17 @@ async def test_a_store_that_is_down_is_told_later(activity, book):
     book.down = False
     await told(book, 1)
     assert set(book.told[0]) == {"a"}
+
+
+async def test_a_partition_that_is_silent_keeps_no_other_from_being_told(activity, book):
+    book.silent = "0f"
+    for number in range(450):
+        activity.note(f"0f{number}", 60)
+        activity.note(f"0a{number}", 60)
+    activity.clock.advance(61)
+    with anyio.fail_after(5):
+        while len({sid for page in book.told for sid in page if sid.startswith("0a")}) < 450:  # noqa: ASYNC110
+            await anyio.sleep(0.001)
 
 
 async def test_many_are_written_in_pages(activity, book):
