@@ -7,6 +7,8 @@ end, many sessions at a time. So a busy session costs one write an interval, and
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from itertools import groupby, islice
 
 import anyio
 
@@ -64,10 +66,8 @@ class Activity:
                     await self._write(float("inf"))
 
     async def _write(self, now: float) -> None:
-        # By partition, with which a sid begins: one that is silent keeps no other waiting.
-        due = sorted(sid for sid, (_, due) in tuple(self._used.items()) if due <= now)
-        for start in range(0, len(due), _PAGE):
-            page = {sid: self._used[sid] for sid in due[start : start + _PAGE] if sid in self._used}
+        for sids in self._pages(now):
+            page = {sid: self._used[sid] for sid in sids if sid in self._used}
             asked_at = self._clock()
             try:
                 await self._store.touch({sid: asked_at - used for sid, (used, _) in page.items()})
@@ -77,3 +77,10 @@ class Activity:
             for sid, noted in page.items():
                 if self._used.get(sid) == noted:
                     self._used.pop(sid, None)
+
+    def _pages(self, now: float) -> Iterator[list[str]]:
+        """What is due, of one partition each, with which a sid begins: one that is silent keeps no other waiting."""
+        due = sorted(sid for sid, (_, due) in tuple(self._used.items()) if due <= now)
+        for _, group in groupby(due, key=lambda sid: sid[:2]):
+            while page := list(islice(group, _PAGE)):
+                yield page

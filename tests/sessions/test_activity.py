@@ -99,7 +99,7 @@ async def test_a_partition_that_is_silent_keeps_no_other_from_being_told(activit
 
 async def test_many_are_written_in_pages(activity, book):
     for number in range(450):
-        activity.note(f"s{number}", 60)
+        activity.note(f"00{number}", 60)
     activity.clock.advance(61)
     await told(book, 3)
     assert [len(page) for page in book.told] == [200, 200, 50]
@@ -108,10 +108,10 @@ async def test_many_are_written_in_pages(activity, book):
 async def test_a_bound_keeps_the_newcomers_out(activity, book, monkeypatch):
     monkeypatch.setattr(activities, "MOST", 2)
     for name in "abca":
-        activity.note(name, 60)
+        activity.note(f"00{name}", 60)
     activity.clock.advance(61)
     await told(book, 1)
-    assert set(book.told[0]) == {"a", "b"}
+    assert set(book.told[0]) == {"00a", "00b"}
 
 
 async def test_an_orderly_end_writes_the_rest(book, anyio_backend):
