@@ -42,8 +42,12 @@ async def move_in(context: Context) -> None:
     row = None if old.user_id is None else await parts.users.known(old.user_id)
     if row is not None:
         await _as_login(context, parts, old, row)
-    elif old.user_id is None and context.visitor is None:
+    elif old.user_id is not None:
+        log.warning("an old session is left behind: nobody here has the id %r, or may not log in", old.user_id)
+    elif context.visitor is None:
         await _as_visitor(context, parts, old)
+    else:
+        log.warning("an old session of nobody is left behind, with its data: the visitor has one of ours")
     forget_cookie(context)
 
 

@@ -238,7 +238,7 @@ async def test_a_session_of_nobody_goes_on_as_a_visitors_data(any_store: str, us
 
 
 @pytest.mark.parametrize("state", ["unknown", "disabled", "deleted"])
-async def test_a_user_who_may_not_log_in_moves_nothing_in(state: str) -> None:
+async def test_a_user_who_may_not_log_in_moves_nothing_in(state: str, caplog: pytest.LogCaptureFixture) -> None:
     auth = moving_auth()
     await add_users(auth)
     if state == "disabled":
@@ -250,6 +250,7 @@ async def test_a_user_who_may_not_log_in_moves_nothing_in(state: str) -> None:
         answer = await client.get("/")
         assert (answer.json()["user"], answer.json()["data"]) == ("", {})
         assert len(client.cookies) == 0
+    assert f"nobody here has the id {data['user_id']!r}" in caplog.text  # or a wrong directory would log all out
 
 
 async def test_a_directory_of_the_applications_own_is_asked_by_id() -> None:
