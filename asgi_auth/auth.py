@@ -149,6 +149,7 @@ class Auth(Runtime):
             ValueError: `amr` is none.
             LoginRequired: nobody is logged in here, or no longer.
             InsufficientScope: the access token is good for less than was granted: the client's own must be shown.
+            InvalidToken: the access token is not the latest: the client must refresh it.
             StoreUnavailable: nothing is known to have changed; log in again.
         """
         context, used = self._context(request), methods(amr)

@@ -239,7 +239,8 @@ class Logins:
             clear = clear or (identity.record is not None and await self.is_over(ended, identity.session_id))
         elif presented is not None:
             clear = await self._parts.session_backend.outlived(presented.sid)
-            over = await store.supersede(presented.sid)
+            # The session may live under another secret, which an answer is about to bring: it ends all the same.
+            over = await store.end(presented.sid, "logout") or await store.supersede(presented.sid)
             await self._parts.endings.tell([over] if over else [], context.facts)
         if context.visitor is not None:
             await store.end(context.visitor.sid, "logout")

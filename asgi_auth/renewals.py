@@ -15,6 +15,7 @@ from asgi_auth.errors import (
     CredentialError,
     InsufficientScope,
     InvalidCredentials,
+    InvalidToken,
     LoginRequired,
     NotFound,
     StoreUnavailable,
@@ -28,9 +29,8 @@ from asgi_auth.model import Record, Session, scope_text
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.stores import Ended, Keep, Loaded, Presented
+from asgi_auth.tokens.access import generation_of
 from asgi_auth.tokens.grants import TokenPair, allowed
-
-_ATTEMPTS = 5
 
 log = logging.getLogger("asgi_auth")
 
@@ -62,6 +62,7 @@ class Renewals:
         Raises:
             LoginRequired: nobody is logged in here, or no longer.
             InsufficientScope: the access token is good for less than was granted, and the new pair would not be.
+            InvalidToken: it was refreshed, or elevated, meanwhile.
         """
         identity = context.identity
         if identity is None:
@@ -81,24 +82,26 @@ class Renewals:
 
     async def _elevate_tokens(self, context: Context, identity: Identity, options: Mapping[str, Any]) -> TokenPair:
         await self._parts.keys.signing_key()  # before there is a refresh token that nobody gets
-        for _ in range(_ATTEMPTS):  # a refresh may come between
-            found = await self._parts.store.load(identity.session_id)
-            grant = found.record.grant if isinstance(found, Loaded) else None
-            if not isinstance(found, Loaded) or found.user is None or grant is None:
-                raise LoginRequired(reason="ended")
-            granted = allowed(grant, found.user)
-            if not granted <= identity.scopes:
-                raise InsufficientScope(scope=scope_text(granted))
-            text, new_digest = self._parts.grants.next_token(identity.session_id, grant)
-            current = Presented(identity.session_id, grant.digest)
-            loaded = await self._parts.store.elevate(current, new_digest, **options)
-            if loaded is None or loaded.user is None:
-                continue
-            scopes = granted & loaded.user.scopes
-            pair = await self._parts.grants.pair(loaded, text, generation=grant.generation + 1, scopes=scopes)
-            self._log(context, loaded.record)
-            return pair
-        raise StoreUnavailable("the tokens kept changing while more was proved")
+        found = await self._parts.store.load(identity.session_id)
+        grant = found.record.grant if isinstance(found, Loaded) else None
+        if not isinstance(found, Loaded) or found.user is None or grant is None:
+            raise LoginRequired(reason="ended")
+        granted = allowed(grant, found.user)
+        if not granted <= identity.scopes:
+            raise InsufficientScope(scope=scope_text(granted))
+        # Of two elevations at once, or one beside a refresh, the second has an old token: its client would be left with
+        # a refresh token that another one has taken the place of, which looks like theft.
+        if generation_of(identity.user.claims["jti"]) != grant.generation:
+            raise InvalidToken(InvalidToken.OUT_OF_DATE)
+        text, new_digest = self._parts.grants.next_token(identity.session_id, grant)
+        current = Presented(identity.session_id, grant.digest)
+        loaded = await self._parts.store.elevate(current, new_digest, **options)
+        if loaded is None or loaded.user is None:
+            raise InvalidToken(InvalidToken.OUT_OF_DATE)
+        scopes = granted & loaded.user.scopes
+        pair = await self._parts.grants.pair(loaded, text, generation=grant.generation + 1, scopes=scopes)
+        self._log(context, loaded.record)
+        return pair
 
     async def change_password(self, context: Context, current: str, new: str) -> None:
         """A new password for the user of this request. Ends the user's other sessions, and gives this one a new secret.

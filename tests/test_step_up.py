@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from asgi_auth import Auth, AuthMiddleware, Login, LoginRefused, SessionEnd, User, require
-from asgi_auth.errors import InvalidScope, LoginRequired
+from asgi_auth.errors import InvalidGrant, InvalidScope, LoginRequired
 from asgi_auth.guards import Requirement
 from asgi_auth.passwords import PasswordHasher
 from asgi_auth.tokens.grants import TokenPair
@@ -306,6 +307,49 @@ async def test_a_token_that_is_good_for_less_does_not_become_a_pair_for_all_that
     own = await auth.refresh(narrow.refresh_token)  # nothing has changed for the client
     got = await client.get("/elevate", headers={"authorization": f"Bearer {own.access_token}"})
     assert got.json()["scope"] == "read write"
+
+
+async def test_of_elevations_and_refreshes_at_once_one_makes_the_next_token_and_the_session_lives(
+    any_store: str,
+) -> None:
+    """The others are told that their token is old, and not left with one that looks stolen."""
+    auth = new_auth(any_store)
+    async with auth, browser(AuthMiddleware(Starlette(routes=ROUTES), auth)) as client:
+        pair = await auth.issue(ALICE)
+        elevated: list[Any] = []
+        refreshed: list[str] = []
+
+        async def elevate_it() -> None:
+            elevated.append(await client.get("/elevate", headers={"authorization": f"Bearer {pair.access_token}"}))
+
+        async def refresh_it() -> None:
+            with suppress(InvalidGrant):
+                refreshed.append((await auth.refresh(pair.refresh_token)).refresh_token)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(elevate_it)
+                group.start_soon(refresh_it)
+        got = [answer.json()["refresh_token"] for answer in elevated if answer.status_code == 200]
+        assert len({*got, *refreshed}) == 1
+        assert {one.json()["error"] for one in elevated if one.status_code != 200} <= {"invalid_token"}
+        with suppress(InvalidGrant):
+            refreshed.append((await auth.refresh(pair.refresh_token)).refresh_token)
+        assert await auth.refresh([*got, *refreshed][0])
+        assert len(await auth.sessions("alice")) == 1
+
+
+async def test_a_logout_that_comes_after_an_elevation_ends_the_session(auth: Auth) -> None:
+    """It was sent before, so with the secret of before; the elevation's answer is on its way."""
+    app = AuthMiddleware(Starlette(routes=ROUTES), auth)
+    async with browser(app) as client, browser(app) as late:
+        await client.get("/enter")
+        before = cookie_of(client)
+        await client.get("/elevate")
+        answer = await late.post("/auth/logout", headers=before)
+        assert (answer.status_code, set_cookies(answer)) == (204, [])
+        assert await auth.sessions("alice") == []
+        assert (await client.get("/anybody")).status_code == 401
 
 
 async def test_ten_elevations_at_once_leave_one_secret(auth: Auth, client: Any) -> None:

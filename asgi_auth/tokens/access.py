@@ -77,7 +77,7 @@ class Claims:
     @property
     def generation(self) -> int:
         """Of the refresh token that it came with: the beginning of `jti`."""
-        return int(self.jti.partition(".")[0])
+        return generation_of(self.jti)
 
     @property
     def history(self) -> tuple[str, int]:
@@ -227,3 +227,8 @@ def _read(payload: bytes) -> Claims:
 @cache
 def _claims() -> TypeAdapter[Claims]:
     return TypeAdapter(Claims)
+
+
+def generation_of(jti: str) -> int:
+    """Of which refresh token's pair an access token with this `jti` is."""
+    return int(jti.partition(".")[0])
