@@ -65,6 +65,8 @@ def parse_address(url: str) -> Address:
     Raises:
         ConfigurationError: it cannot be right.
     """
+    if any("\ud800" <= character <= "\udfff" for character in url):  # as an environment has other bytes
+        raise ConfigurationError("ASGI_AUTH_STORE: the URL is no UTF-8: write what is not ASCII as in %C3%A4")
     base, _, query = url.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     prefix = options.pop("prefix", "asgi-auth:")

@@ -107,7 +107,7 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
-    address = f"file:{quote(str(path))}?mode=rw"
+    address = f"file:{quote(os.fsencode(path))}?mode=rw"
     connection = sqlite3.connect(address, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA trusted_schema=OFF")

@@ -66,6 +66,8 @@ def test_a_wrong_url_is_not_repeated_since_it_may_hold_a_password():
         ("redis://:hunter2@localhost/main", "the number of a database"),
         ("redis://:hunter2@localhost/0?prefix=", r"\?prefix= needs some text"),
         ("rediss://:hunter2@localhost/0?ssl_cert_reqs=none", "certificates are always checked"),
+        ("redis://:hunter2\udce4@localhost/0", "no UTF-8"),  # as an environment has other bytes
+        ("redis://:hunter2@localhost/0?client_name=\udce4", "no UTF-8"),
     ],
 )
 def test_a_wrong_redis_url_is_told_what_is_wrong_with_it_and_not_repeated(url, says):

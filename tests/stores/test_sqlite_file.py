@@ -44,6 +44,15 @@ def other(path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
+async def test_a_file_may_have_a_name_that_is_no_utf_8(tmp_path, clock, anyio_backend):
+    store = SQLiteStore(tmp_path / "caf\udce9.sqlite3", clock=clock)
+    await store.open()
+    await login(store, cookie("s"))
+    assert await alive(store, "s")
+    await store.aclose()
+    assert b"caf\xe9.sqlite3" in os.listdir(os.fsencode(tmp_path))
+
+
 async def test_the_file_and_its_companions_are_for_the_owner_alone(path, clock):
     before = os.umask(0)
     try:
