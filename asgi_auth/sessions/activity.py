@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import groupby, islice
 
 import anyio
 
@@ -80,7 +79,10 @@ class Activity:
 
     def _pages(self, now: float) -> Iterator[list[str]]:
         """What is due, of one partition each, with which a sid begins: one that is silent keeps no other waiting."""
-        due = sorted(sid for sid, (_, due) in tuple(self._used.items()) if due <= now)
-        for _, group in groupby(due, key=lambda sid: sid[:2]):
-            while page := list(islice(group, _PAGE)):
-                yield page
+        due: dict[str, list[str]] = {}
+        for sid, (_, at) in tuple(self._used.items()):
+            if at <= now:
+                due.setdefault(sid[:2], []).append(sid)
+        for sids in due.values():
+            for start in range(0, len(sids), _PAGE):
+                yield sids[start : start + _PAGE]
