@@ -90,8 +90,8 @@ class Context(Incoming, SessionData):
     """The dead session whose cookie goes, unless another one has taken its place by then."""
     orphan: str | None = None
     """The session of a login whose cookie or tokens have not gone out yet."""
-    moved: str | None = None
-    """The session that began elsewhere and goes on as ours, unless the browser has left it when the answer starts."""
+    unsettled: str | None = None
+    """The session whose new cookie goes out only if it lives when the answer starts: the browser may have left it."""
     renewal: Callable[[], Awaitable[None]] | None = None
     """Gives the session another secret, if the answer gets as far as that: who never gets an answer would lose the
     session with the old one."""
@@ -245,6 +245,7 @@ class Context(Incoming, SessionData):
             self.identity = identity
             self.fill_scope()
         self.presented = presented
+        self.unsettled = presented.sid
         self._session_cookie = cookie
         self.is_plain = False
 
@@ -297,8 +298,8 @@ class Context(Incoming, SessionData):
                     self._session_cookie = self.pair.session.clear()
             except StoreUnavailable:
                 pass
-        goes_on = self.presented is not None and self.presented.sid == self.moved
-        if self.moved is not None and goes_on and not await self._lives(self.moved):
+        goes_on = self.presented is not None and self.presented.sid == self.unsettled
+        if self.unsettled is not None and goes_on and not await self._lives(self.unsettled):
             self._session_cookie = None
         if self.renewal is not None and self._session_cookie is None and self.identity is not None:
             await self.renewal()

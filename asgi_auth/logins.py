@@ -118,8 +118,12 @@ class Logins:
             pending=pending,
             completes=completes,
         )
-        before = context.identity or context.pending
-        row, created = await self.start(context, row, new, replaces=context.presented, data_from=context.visitor)
+        before, shown = context.identity or context.pending, context.presented
+        row, created = await self.start(context, row, new, replaces=shown, data_from=context.visitor)
+        if shown is not None and all(one.sid != shown.sid for one in created.ended):
+            # It may live under another secret, which a late answer is about to bring.
+            over = await self._parts.store.end(shown.sid, "replaced")
+            await self._parts.endings.tell([over] if over else [], context.facts)
         loaded = created.loaded
         max_age = int(loaded.record.expires_at - loaded.now) if remember and not pending else None
         cookie = context.pair.session.set(self._parts.codec.encode(sid, secret), max_age, now=self._parts.clock())

@@ -90,7 +90,7 @@ async def _as_login(context: Context, parts: Parts, old: OldSession, row: UserRo
         Presented(sid, new.digest),
         keep_data=False,
     )
-    context.moved = sid
+    context.unsettled = sid
 
 
 async def _as_visitor(context: Context, parts: Parts, old: OldSession) -> None:

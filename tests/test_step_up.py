@@ -352,6 +352,36 @@ async def test_a_logout_that_comes_after_an_elevation_ends_the_session(auth: Aut
         assert (await client.get("/anybody")).status_code == 401
 
 
+@pytest.mark.parametrize("verb", ["login", "logout"])
+async def test_a_late_answer_to_an_elevation_undoes_no_login_and_no_logout(auth: Auth, verb: str) -> None:
+    elevated, go_on = anyio.Event(), anyio.Event()
+    late: list[Any] = []
+
+    async def slow(request: Request) -> Response:
+        await auth.elevate(request, amr="otp")
+        elevated.set()
+        await go_on.wait()
+        return Response()
+
+    app = AuthMiddleware(Starlette(routes=[*ROUTES, Route("/slow", slow)]), auth)
+    await add_users(auth)
+    async with browser(app) as client, browser(app) as other_tab:
+        await client.get("/enter")
+        before = cookie_of(client)
+
+        async def step_up() -> None:
+            late.append(await client.get("/slow"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(step_up)
+            await elevated.wait()
+            body = {"username": "bob", "password": PASSWORD} if verb == "login" else None
+            assert (await other_tab.post(f"/auth/{verb}", headers=before, json=body)).is_success
+            go_on.set()
+        assert (late[0].status_code, set_cookies(late[0])) == (200, [])
+        assert await auth.sessions("alice") == []
+
+
 async def test_ten_elevations_at_once_leave_one_secret(auth: Auth, client: Any) -> None:
     await client.get("/enter")
     headers = cookie_of(client)
