@@ -139,7 +139,7 @@ async def test_credentials_get_503_and_work_again_when_it_is_back(server: Server
 
 
 async def test_a_save_that_fails_as_the_answer_starts_makes_it_a_503(server: Server) -> None:
-    auth = new_auth(server.url, timeout=0.3)
+    auth = new_auth(server.url, timeout=1.0)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
