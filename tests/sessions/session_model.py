@@ -173,7 +173,7 @@ class Model:
         data = dict(replaced.data) if replaced is not None and replaced.user == user else {}
         if replaced is not None:
             self._supersede(replaced)
-        elif named is not None and not self.alive(named):
+        elif named is not None:  # it may live under another secret, which the browser is about to get
             self._supersede(named)
         now = self.now
         made = Login("", user, "", began=now, used=now, proved=now, data=data)
@@ -189,7 +189,7 @@ class Model:
         else:
             gone = login or named
             answer.cookie = self._fate(Entered(request.cookie, None))
-            if login is None and gone is not None and not self.alive(gone):
+            if login is None and gone is not None:
                 self._supersede(gone)
         return answer
 
