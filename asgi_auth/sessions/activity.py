@@ -7,7 +7,7 @@ end, many sessions at a time. So a busy session costs one write an interval, and
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import anyio
 
@@ -65,24 +65,22 @@ class Activity:
                     await self._write(float("inf"))
 
     async def _write(self, now: float) -> None:
-        for sids in self._pages(now):
-            page = {sid: self._used[sid] for sid in sids if sid in self._used}
-            asked_at = self._clock()
-            try:
-                await self._store.touch({sid: asked_at - used for sid, (used, _) in page.items()})
-            except StoreUnavailable as error:
-                log.info("activity could not be written and waits: %s", error)
-                continue
-            for sid, noted in page.items():
-                if self._used.get(sid) == noted:
-                    self._used.pop(sid, None)
-
-    def _pages(self, now: float) -> Iterator[list[str]]:
-        """What is due, of one partition each, with which a sid begins: one that is silent keeps no other waiting."""
+        """Partition by partition, with which a sid begins: one that is silent is asked once, and keeps no other out."""
         due: dict[str, list[str]] = {}
         for sid, (_, at) in tuple(self._used.items()):
             if at <= now:
                 due.setdefault(sid[:2], []).append(sid)
         for sids in due.values():
-            for start in range(0, len(sids), _PAGE):
-                yield sids[start : start + _PAGE]
+            try:
+                for start in range(0, len(sids), _PAGE):
+                    await self._write_page(sids[start : start + _PAGE])
+            except StoreUnavailable as error:
+                log.info("activity could not be written and waits: %s", error)
+
+    async def _write_page(self, sids: Sequence[str]) -> None:
+        page = {sid: self._used[sid] for sid in sids if sid in self._used}
+        asked_at = self._clock()
+        await self._store.touch({sid: asked_at - used for sid, (used, _) in page.items()})
+        for sid, noted in page.items():
+            if self._used.get(sid) == noted:
+                self._used.pop(sid, None)
