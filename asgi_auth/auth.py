@@ -200,7 +200,7 @@ class Auth(Runtime):
         parts = await self.opened()
         async with parts.view.settled(wait):
             ended = await parts.store.end(session_id, "revoked")
-        await parts.endings.tell([ended] if ended else [])
+        await parts.endings.tell([ended])
         return ended is not None
 
     async def revoke_user(self, user_id: str, *, keep: str | None = None, wait: bool = False) -> int:

@@ -22,7 +22,8 @@ from asgi_auth.secret import digest, new_secret
 from asgi_auth.sessions.data import SessionData
 from asgi_auth.sessions.seen import LIFETIME as SEEN_LIFETIME
 from asgi_auth.sessions.seen import seen_text
-from asgi_auth.stores import Loaded, NewSession, Presented, new_sid
+from asgi_auth.sessions.visitors import is_too_large, visitors_session
+from asgi_auth.stores import Loaded, Presented, new_sid
 
 if TYPE_CHECKING:
     from asgi_auth.backends.session import Recognised
@@ -325,7 +326,7 @@ class Context(Incoming, SessionData):
                 log.error("session %s was made by a login that failed, and could not be ended", self.orphan)
                 return
         with move_on_after(_HURRY, shield=True):
-            await parts.endings.tell([ended] if ended else [], self.facts)
+            await parts.endings.tell([ended], self.facts)
 
     # ------------------------------------------------------------------ data
 
@@ -378,21 +379,12 @@ class Context(Incoming, SessionData):
 
     async def _welcome(self, put: Mapping[str, str]) -> None:
         """A visitor's first data: a session of nobody's, under a cookie of its own."""
-        if sum(len((key + text).encode()) for key, text in put.items()) > self.auth.settings.session_max_size:
+        if is_too_large(self.auth.settings, put):
             raise ContentTooLarge("The session's data would be too large")
         parts = await self.auth.opened()
         await parts.throttle.anonymous_creation(self.address)
         sid, secret = new_sid(parts.store.partition(None)), new_secret()
-        new = NewSession(
-            sid=sid,
-            user_id=None,
-            backend="session",
-            idle=self.auth.settings.anonymous_idle,
-            lifetime=self.auth.settings.session_lifetime,
-            digest=digest(secret),
-            data=put,
-        )
-        created = await parts.store.create(new)
+        created = await parts.store.create(visitors_session(self.auth.settings, sid, secret, put))
         if isinstance(created, str):
             raise StoreUnavailable(f"the store refused a visitor's session: {created}")
         self.visitor = Presented(sid, digest(secret))

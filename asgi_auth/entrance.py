@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from asgi_auth import audit
 from asgi_auth.context import Context
 from asgi_auth.errors import InvalidToken, StoreUnavailable
-from asgi_auth.guards import Requirement, decide
+from asgi_auth.guards import Requirement, admit
 from asgi_auth.http import values
 from asgi_auth.http.credentials import authorization, cookies, has_preflight
 from asgi_auth.http.forwarded import readings
-from asgi_auth.identity import AUTHENTICATED, Identity, Rejected
+from asgi_auth.identity import Identity, Rejected
 from asgi_auth.moving import move_in
 from asgi_auth.sessions.seen import seen_version
 from asgi_auth.stores import Loaded
@@ -80,11 +80,9 @@ def guard(context: Context) -> None:
         rule = rules.match(path)
         if rule is None or rule.anybody:
             continue
-        context.guard()
-        refusal = decide(context, Requirement(rule.scopes))
+        refusal = admit(context, Requirement(rule.scopes))
         if refusal is not None:
             raise refusal
-        context.needs |= rule.scopes - {AUTHENTICATED}
 
 
 async def shown(context: Context) -> CookiesShown:

@@ -6,6 +6,7 @@ to whoever sent the request, `StoreUnavailable` is nobody's fault.
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
 
 
@@ -233,3 +234,9 @@ class Unavailable(CredentialError):
     code = "unavailable"
     status = 503
     default = "Authentication is unavailable: try again"
+
+
+def without_text(error: Exception) -> str:
+    """What an error of the application's was and where it was raised, for the log. Not its own text, which often holds
+    what was typed: a KeyError is the name."""
+    return f"{type(error).__name__}:\n{''.join(traceback.format_tb(error.__traceback__))}"

@@ -89,6 +89,17 @@ def _too_weak(identity: Identity, wanted: Requirement, context: Context) -> str:
     return ""
 
 
+def admit(context: Context, wanted: Requirement) -> CredentialError | None:
+    """Decide, as a guard of a handler or a path: who is let in is so for as long as the scopes last."""
+    context.guard()
+    refusal = decide(context, wanted)
+    if refusal is None:
+        context.needs |= wanted.scopes - {AUTHENTICATED}
+        if wanted.pending:
+            context.introduce()
+    return refusal
+
+
 def check(connection: Any, wanted: Requirement) -> CredentialError | None:
     """Decide for a request, a WebSocket or an ASGI scope, and record the refusal, if it is one.
 
@@ -96,14 +107,9 @@ def check(connection: Any, wanted: Requirement) -> CredentialError | None:
         RuntimeError: the middleware never ran for it, so that nobody can say who is calling.
     """
     context = Context.of(connection)
-    context.guard()
-    refusal = decide(context, wanted)
+    refusal = admit(context, wanted)
     if refusal is not None:
         context.refuse(refusal)
-    else:
-        context.needs |= wanted.scopes - {AUTHENTICATED}
-        if wanted.pending:
-            context.introduce()
     return refusal
 
 

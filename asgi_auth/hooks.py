@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from asgi_auth.audit import Audit, RequestFacts
+from asgi_auth.audit import NO_REQUEST, Audit, RequestFacts
 from asgi_auth.directory import storable
-from asgi_auth.errors import CredentialError, StoreUnavailable
+from asgi_auth.errors import CredentialError, StoreUnavailable, without_text
 from asgi_auth.model import BackendName, Client, Reason, User
 from asgi_auth.stores import Ended
 
@@ -49,17 +48,11 @@ class SessionEnd:
     reason: Reason
 
 
-OnLogin = Callable[[Login], Awaitable["User | None"]]
-OnSessionEnded = Callable[[SessionEnd], Awaitable[None]]
-
-
 class Hooks:
     """The functions that an application has given, in their order."""
 
     def __init__(self) -> None:
-        self._login: list[OnLogin] = []
-        self._session_ended: list[OnSessionEnded] = []
-        self._all: dict[str, list[Any]] = {"login": self._login, "session_ended": self._session_ended}
+        self._functions: dict[str, list[Callable[[Any], Awaitable[Any]]]] = {"login": [], "session_ended": []}
 
     def of(self, event: str) -> list[Callable[[Any], Awaitable[Any]]]:
         """The functions of an event, to be added to.
@@ -67,13 +60,13 @@ class Hooks:
         Raises:
             ValueError: there is no such event.
         """
-        if event not in self._all:
-            raise ValueError(f"there is no event {event!r}: known are {' and '.join(self._all)}")
-        return self._all[event]
+        if event not in self._functions:
+            raise ValueError(f"there is no event {event!r}: known are {' and '.join(self._functions)}")
+        return self._functions[event]
 
     @property
     def ask_about_logins(self) -> bool:
-        return bool(self._login)
+        return bool(self._functions["login"])
 
     async def login(self, login: Login) -> User:
         """The user who is let in, as the application wants the user to be.
@@ -83,7 +76,7 @@ class Hooks:
             StoreUnavailable: one of its functions failed, so nobody is let in.
         """
         user = login.user
-        for function in self._login:
+        for function in self._functions["login"]:
             try:
                 changed = await function(replace(login, user=user))
                 if changed is not None:
@@ -91,15 +84,13 @@ class Hooks:
             except (CredentialError, StoreUnavailable):
                 raise
             except Exception as error:
-                # Without the error's own text, which may hold what belongs to the person.
-                where = "".join(traceback.format_tb(error.__traceback__))
-                log.error("A function of on('login') failed with %s:\n%s", type(error).__name__, where)
+                log.error("A function of on('login') failed with %s", without_text(error))
                 raise StoreUnavailable("a function of on('login') failed") from None
         return user
 
     async def session_ended(self, end: SessionEnd) -> None:
         """Tell all functions; one that fails is logged, and nothing else is the worse for it."""
-        for function in self._session_ended:
+        for function in self._functions["session_ended"]:
             try:
                 await function(end)
             except Exception:
@@ -113,15 +104,12 @@ class Endings:
         self._audit = log
         self._hooks = hooks
 
-    async def tell(self, ended: Iterable[Ended], request: RequestFacts | None = None) -> None:
-        """For whoever has just ended them, once for each. A visitor's data is no login, and its end is not told to the
-        application."""
-        ended = tuple(ended)
-        if request is None:
-            self._audit.sessions_ended(ended)
-        else:
-            self._audit.sessions_ended(ended, request)
-        for sid, user_id, reason in ended:
+    async def tell(self, ended: Iterable[Ended | None], request: RequestFacts = NO_REQUEST) -> None:
+        """For whoever has just ended them, once for each; None: one that was over before. A visitor's data is no login:
+        the application is not told of its end."""
+        told = [one for one in ended if one is not None]
+        self._audit.sessions_ended(told, request)
+        for sid, user_id, reason in told:
             if user_id is not None:
                 await self._hooks.session_ended(SessionEnd(sid, user_id, reason))
 

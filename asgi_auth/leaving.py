@@ -91,4 +91,4 @@ async def leave_behind(context: Context) -> None:
         if all(one is None or one.sid != sid for one in (context.presented, context.visitor)):
             await parts.store.supersede(sid)
             ended = await parts.store.end(sid, "replaced")
-            await parts.endings.tell([ended] if ended else [], context.facts)
+            await parts.endings.tell([ended], context.facts)

@@ -22,7 +22,7 @@ from asgi_auth.errors import (
 )
 from asgi_auth.hooks import Login
 from asgi_auth.leaving import leave_behind
-from asgi_auth.model import Client, Session, UserRow
+from asgi_auth.model import Client, Record, Session, UserRow
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.settings import Settings
@@ -41,7 +41,7 @@ log = logging.getLogger("asgi_auth")
 
 
 class Logins:
-    """The verbs that make and renew sessions, over the parts."""
+    """The verbs that begin sessions and the one that leaves, over the parts."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -123,10 +123,9 @@ class Logins:
         if shown is not None and all(one.sid != shown.sid for one in created.ended):
             # It may live under another secret, which a late answer is about to bring.
             over = await self._parts.store.end(shown.sid, "replaced")
-            await self._parts.endings.tell([over] if over else [], context.facts)
+            await self._parts.endings.tell([over], context.facts)
         loaded = created.loaded
-        max_age = int(loaded.record.expires_at - loaded.now) if remember and not pending else None
-        cookie = context.pair.session.set(self._parts.codec.encode(sid, secret), max_age, now=self._parts.clock())
+        cookie = session_cookie(self._parts, context, loaded.record, secret, now=loaded.now)
         context.log_in(
             session_identity(loaded, row, at=self._parts.view.clock()),
             cookie,
@@ -178,7 +177,7 @@ class Logins:
             pair = await self._parts.grants.pair(created.loaded, text, generation=1, scopes=scopes)
         except InvalidScope:
             ended = await self._parts.store.end(new.sid, "revoked")
-            await self._parts.endings.tell([ended] if ended else [], facts(context))
+            await self._parts.endings.tell([ended], facts(context))
             raise
         self._parts.audit.record(
             audit.TOKEN_CREATED, row.id, pair.scope, request=facts(context), sid=new.sid, backend="jwt"
@@ -239,13 +238,13 @@ class Logins:
         clear = context.forged
         if identity is not None:
             ended = await store.end(identity.session_id, "logout")
-            await self._parts.endings.tell([ended] if ended else [], context.facts)
+            await self._parts.endings.tell([ended], context.facts)
             clear = clear or (identity.record is not None and await self.is_over(ended, identity.session_id))
         elif presented is not None:
             clear = await self._parts.session_backend.outlived(presented.sid)
             # The session may live under another secret, which an answer is about to bring: it ends all the same.
             over = await store.end(presented.sid, "logout") or await store.supersede(presented.sid)
-            await self._parts.endings.tell([over] if over else [], context.facts)
+            await self._parts.endings.tell([over], context.facts)
         if context.visitor is not None:
             await store.end(context.visitor.sid, "logout")
             context.forget_visitor()
@@ -360,6 +359,13 @@ class Logins:
         """A user's id for the log; None for a name that is nobody's, since people type passwords there."""
         directory = self._parts.directory
         return await directory.known(username) if isinstance(directory, StoreDirectory) else None
+
+
+def session_cookie(parts: Parts, context: Context, record: Record, secret: str, *, now: float) -> bytes:
+    """The Set-Cookie of a session's secret. It lasts as long as the session where that was asked for, else, as while a
+    login is pending, as long as the browser is open. `now`: by the store's clock."""
+    max_age = int(record.expires_at - now) if record.remember and not record.pending else None
+    return context.pair.session.set(parts.codec.encode(record.sid, secret), max_age, now=parts.clock())
 
 
 def facts(context: Context | None) -> audit.RequestFacts:

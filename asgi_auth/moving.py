@@ -13,11 +13,13 @@ from asgi_auth.backends.session import session_identity
 from asgi_auth.context import Context
 from asgi_auth.errors import CredentialError, StoreUnavailable
 from asgi_auth.leaving import OldSession, forget_cookie, old_session
-from asgi_auth.logins import Logins
+from asgi_auth.logins import Logins, session_cookie
 from asgi_auth.model import UserRow
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest
 from asgi_auth.sessions.data import encoded
+from asgi_auth.sessions.visitors import is_too_large, visitors_session
+from asgi_auth.settings import Settings
 from asgi_auth.stores import Loaded, NewSession, Presented
 
 _TRIES = 25
@@ -64,7 +66,7 @@ async def _as_login(context: Context, parts: Parts, old: OldSession, row: UserRo
         digest=digest(secret),
         client=context.client,
         remember=old.remembered,
-        data=_texts(old, settings.session_max_size),
+        data=_texts(old, settings),
         authenticated_ago=settings.session_lifetime + max(0.0, parts.clock() - old.session.signed_at),
     )
 
@@ -82,8 +84,7 @@ async def _as_login(context: Context, parts: Parts, old: OldSession, row: UserRo
     loaded = await _moved(parts, old, new, make)
     if loaded is None or loaded.user is None:
         return
-    max_age = int(loaded.record.expires_at - loaded.now) if old.remembered else None
-    cookie = context.pair.session.set(parts.codec.encode(sid, secret), max_age, now=parts.clock())
+    cookie = session_cookie(parts, context, loaded.record, secret, now=loaded.now)
     context.log_in(
         session_identity(loaded, loaded.user, at=parts.view.clock()),
         cookie,
@@ -94,17 +95,8 @@ async def _as_login(context: Context, parts: Parts, old: OldSession, row: UserRo
 
 
 async def _as_visitor(context: Context, parts: Parts, old: OldSession) -> None:
-    settings = parts.settings
     secret, sid = old.secret, old.sid(parts.store.partition(old.used.key))
-    new = NewSession(
-        sid=sid,
-        user_id=None,
-        backend="session",
-        idle=settings.anonymous_idle,
-        lifetime=settings.session_lifetime,
-        digest=digest(secret),
-        data=_texts(old, settings.session_max_size),
-    )
+    new = visitors_session(parts.settings, sid, secret, _texts(old, parts.settings))
 
     async def make() -> Loaded | None:
         created = await parts.store.create(new)
@@ -130,8 +122,9 @@ async def _moved(
             if found is not None:
                 break
             await anyio.sleep(_PAUSE)
-    alive = isinstance(found, Loaded) and hmac.compare_digest(found.record.digest, new.digest)
-    return found if alive else None  # type: ignore[return-value]
+    if isinstance(found, Loaded) and hmac.compare_digest(found.record.digest, new.digest):
+        return found
+    return None
 
 
 async def _first(parts: Parts, old: OldSession, make: Callable[[], Awaitable[Loaded | None]]) -> Loaded | None:
@@ -148,7 +141,7 @@ async def _first(parts: Parts, old: OldSession, make: Callable[[], Awaitable[Loa
         raise
 
 
-def _texts(old: OldSession, max_size: int) -> dict[str, str]:
+def _texts(old: OldSession, settings: Settings) -> dict[str, str]:
     """The data as a store keeps it, without what it cannot hold."""
     texts: dict[str, str] = {}
     for key, value in old.session.data.items():
@@ -156,7 +149,7 @@ def _texts(old: OldSession, max_size: int) -> dict[str, str]:
             texts[key] = encoded(key, value)
         except ValueError as error:
             log.warning("of an old session something is not taken over: %s", error)
-    if sum(len((key + text).encode()) for key, text in texts.items()) > max_size:
+    if is_too_large(settings, texts):
         log.warning("an old session's data is larger than ASGI_AUTH_SESSION_MAX_SIZE, and is not taken over")
         return {}
     return texts

@@ -23,6 +23,7 @@ from asgi_auth.passwords import PasswordHasher, read_blocklist
 from asgi_auth.sessions.activity import Activity
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
+from asgi_auth.sessions.sweeper import Sweeper
 from asgi_auth.settings import Settings
 from asgi_auth.stores import Store
 from asgi_auth.stores.opening import open_store
@@ -52,6 +53,7 @@ class Foundation:
     view: View
     lives: Lives
     activity: Activity
+    sweeper: Sweeper
     directory: Directory
     users: Users
     throttle: LoginThrottle
@@ -128,6 +130,7 @@ def found(
         view=view,
         lives=Lives(view, revocation=settings.jwt_revocation),
         activity=Activity(store, view.clock, idle=min(settings.session_idle, settings.anonymous_idle)),
+        sweeper=Sweeper(store, view.clock, endings.tell),
         directory=directory,
         users=users,
         throttle=LoginThrottle(store, rate=settings.login_rate),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asgi_auth import audit
-from asgi_auth.audit import RequestFacts
+from asgi_auth.audit import NO_REQUEST, RequestFacts
 from asgi_auth.backends.session import session_identity
 from asgi_auth.context import Context
 from asgi_auth.directory import StoreDirectory
@@ -24,7 +24,7 @@ from asgi_auth.errors import (
 )
 from asgi_auth.guards import Requirement, decide
 from asgi_auth.identity import Identity
-from asgi_auth.logins import PASSWORD, Logins
+from asgi_auth.logins import PASSWORD, Logins, session_cookie
 from asgi_auth.model import Record, Session, scope_text
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
@@ -154,7 +154,7 @@ class Renewals:
             if refusal is not None:
                 raise refusal
 
-    async def tell(self, ending: Sequence[Ended], request: RequestFacts | None = None) -> None:
+    async def tell(self, ending: Sequence[Ended], request: RequestFacts = NO_REQUEST) -> None:
         """Of these sessions, tell whose end the new password was: another end that came first is told already."""
         try:
             found = await self._parts.store.load_all([one.sid for one in ending])
@@ -170,9 +170,7 @@ class Renewals:
 
     def _renewed(self, context: Context, identity: Identity, record: Record, secret: str) -> None:
         """Let the answer carry the session's new secret, for as long as the old cookie would have lasted."""
-        max_age = int(record.expires_at - identity.now) if record.remember else None
-        text = self._parts.codec.encode(record.sid, secret)
-        cookie = context.pair.session.set(text, max_age, now=self._parts.clock())
+        cookie = session_cookie(self._parts, context, record, secret, now=identity.now)
         context.renew(cookie, Presented(record.sid, digest(secret)), identity)
         self._log(context, record)
 

@@ -20,7 +20,6 @@ from asgi_auth.live import Lives
 from asgi_auth.loops import PerLoop
 from asgi_auth.parts import Foundation, Parts, complete, found
 from asgi_auth.sessions.cookies import name_pattern
-from asgi_auth.sessions.sweeper import Sweeper
 from asgi_auth.settings import Settings
 from asgi_auth.startup import announce
 from asgi_auth.stores import Store
@@ -59,7 +58,6 @@ class Runtime:
         self._making = threading.Lock()
         self._base: Foundation | None = None
         self._parts: Parts | None = None
-        self._sweeper: Sweeper | None = None
         self._cookie_hint: re.Pattern[bytes] | None = None
         self.followers = 0
         """How many lifespans keep the view current, and look after open connections."""
@@ -160,15 +158,13 @@ class Runtime:
             except StoreUnavailable:
                 await anyio.sleep(_AGAIN)  # a request may find the store first
         async with anyio.create_task_group() as group:
-            for task in (parts.view.follower.run, parts.lives.run, parts.activity.run):
+            for task in (parts.view.follower.run, parts.lives.run, parts.activity.run, parts.sweeper.run):
                 group.start_soon(_steadily, task)
-            if self._sweeper is not None:
-                group.start_soon(_steadily, self._sweeper.run)
 
     async def sweep_now_and_then(self) -> None:
         """Collect a little of what is over, where no lifespan does so."""
-        if not self.followers and self._parts is not None and self._sweeper is not None:
-            await self._sweeper.now_and_then()
+        if not self.followers and self._parts is not None:
+            await self._parts.sweeper.now_and_then()
 
     async def aclose(self) -> None:
         """Close what the running event loop opened. A later call opens it again."""
@@ -210,15 +206,13 @@ class Runtime:
             with self._making:
                 if self._base is None:
                     audit.show_logs()
-                    base = found(
+                    self._base = found(
                         self.settings,
                         clock=self.clock,
                         directory=self._given,
                         store=self._given_store,
                         hooks=self.hooks,
                     )
-                    self._sweeper = Sweeper(base.store, base.view.clock, base.endings.tell)
-                    self._base = base
         return self._base
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import traceback
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ import anyio
 from asgi_auth import audit
 from asgi_auth.audit import Audit
 from asgi_auth.directory import ATTEMPTS, Directory, Verified, storable, stored_key
-from asgi_auth.errors import CredentialError, StoreUnavailable, UnknownUser
+from asgi_auth.errors import CredentialError, StoreUnavailable, UnknownUser, without_text
 from asgi_auth.hooks import Endings, Hooks
 from asgi_auth.model import User, UserRow, scope_text, scope_tokens
 from asgi_auth.stores import Ended, Store
@@ -213,9 +212,7 @@ class Users:
         except (CredentialError, StoreUnavailable):
             raise
         except Exception as error:
-            # Without the error's own text, which often holds what was typed: a KeyError is the name.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("The user directory failed with %s:\n%s", type(error).__name__, where)
+            logger.error("The user directory failed with %s", without_text(error))
         raise StoreUnavailable("the user directory failed")
 
     async def _write(self, user_id: str, change: Callable[[UserRow | None], UserRow]) -> UserRow:

@@ -51,7 +51,7 @@ async def end_one(call: Call) -> Answer:
     if not isinstance(loaded, Loaded) or loaded.record.user_id != identity.user.id:
         raise NotFound
     ended = await call.parts.store.end(sid, "revoked")
-    await call.parts.endings.tell([ended] if ended else [], call.context.facts)
+    await call.parts.endings.tell([ended], call.context.facts)
     return empty_answer(204)
 
 
@@ -72,7 +72,7 @@ async def end_others(call: Call) -> Answer:
 async def _end_current(call: Call) -> None:
     identity = call.identity
     ended = await call.parts.store.end(identity.session_id, "revoked")
-    await call.parts.endings.tell([ended] if ended else [], call.context.facts)
+    await call.parts.endings.tell([ended], call.context.facts)
     await _leave(call, ended)
 
 

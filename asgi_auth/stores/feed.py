@@ -1,9 +1,8 @@
 """The event feed as a process follows it: a beat proves, a message hurries.
 
 A **cursor** is an entry (of each partition), not a number: its nonce tells this history from another with the same
-ids. A **beat** asks for
-what came after the cursor; its answer proves what was true at some moment after it was asked, never later. A
-**message** says that there is something new, or what; it may be lost, so it proves nothing.
+ids. A **beat** asks for what came after the cursor; its answer proves what was true at some moment after it was asked,
+never later. A **message** says that there is something new, or what; it may be lost, so it proves nothing.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class RedisStore(CreateVerb, UserVerbs, HistoryVerbs):
     """`Store` on one deployment of Redis (7.0 or later) or Valkey.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://` or `redis+cluster://`; `?prefix=` for our keys (`asgi-auth:`),
-            `?partitions=` for how many parts a new store has; other options are redis-py's.
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`; `?prefix=` for our keys
+            (`asgi-auth:`), `?partitions=` for how many parts a new store has; other options are redis-py's.
         timeout: seconds after which a verb raises `StoreUnavailable`.
         clock: decides instead of the server's `TIME`. For tests.
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from asgi_auth.model import Grant, Reason, Record, UserRow
 from asgi_auth.stores import TOMBSTONE_LIFETIME, Exchange, Hit, Limit, NewSession
+from asgi_auth.stores.values import data_size
 
 
 class Tombstone(NamedTuple):
@@ -149,11 +150,6 @@ def written(record: Record, put: Mapping[str, str], delete: Collection[str], *, 
     if size > max_size and size > data_size(record.data):
         return None
     return replace(record, data=data, data_version=record.data_version + 1)
-
-
-def data_size(data: Mapping[str, str]) -> int:
-    """UTF-8 bytes of keys and values."""
-    return sum(len(text.encode("utf-8", "surrogatepass")) for pair in data.items() for text in pair)
 
 
 def seconds_ago(used: Collection[str] | Mapping[str, float]) -> Mapping[str, float]:

@@ -36,6 +36,11 @@ def is_sid(text: str) -> bool:
     return _SID.fullmatch(text) is not None
 
 
+def data_size(data: Mapping[str, str]) -> int:
+    """UTF-8 bytes of keys and values."""
+    return sum(len(text.encode("utf-8", "surrogatepass")) for pair in data.items() for text in pair)
+
+
 class Presented(NamedTuple):
     """A session secret that somebody showed: whose, and its SHA-256 (hex)."""
 
