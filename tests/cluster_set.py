@@ -190,7 +190,8 @@ class ClusterSet:
         """Valkey 9's way: the slot with all its keys, atomically."""
         source, target = self.owner(slot), self.other(slot)
         source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
-        wait_until(lambda: target.owner_of(slot) == target.id)
+        # The source serves on until it hears of it, too.
+        wait_until(lambda: all(node.owner_of(slot) == target.id for node in (target, source)))
 
     def fail_over(self, primary: Node) -> Node:
         """The planned way, nothing is lost. The new primary."""
