@@ -213,6 +213,7 @@ class Grant:
         asked: the `scope` parameter of the exchange that made the current token.
         made_at: when that was.
         confirmed_at: when the current token, or an access token of it, was first seen; None: not yet.
+        jkt: thumbprint of the key that alone may use the refresh token (RFC 9449 §5); empty: it is bound to none.
     """
 
     client_id: str
@@ -224,6 +225,7 @@ class Grant:
     asked: str = ""
     made_at: float = 0.0
     confirmed_at: float | None = None
+    jkt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,9 +338,9 @@ class Event(NamedTuple):
     """A change, as a local copy must hear of it; it invalidates, it never patches.
 
     `kind` and the members of `values`: `ended` sid, user, reason, tokens_until · `changed` sid, data_version ·
-    `user` id, revision, ended_below, kept · `all` era; partly, if not everywhere yet · `keys` (none) · `begun` (none):
-    the feed's first.
+    `user` id, revision, ended_below, kept · `all` era; partly, if not everywhere yet · `keys` (none) · `denied` jti,
+    until · `begun` (none): the feed's first.
     """
 
-    kind: Literal["ended", "changed", "user", "all", "keys", "begun"]
+    kind: Literal["ended", "changed", "user", "all", "keys", "denied", "begun"]
     values: Mapping[str, Any]

@@ -225,7 +225,8 @@ class Store(Protocol):
         In this order:
 
         - `ended`: the session is not alive, or has no refresh tokens.
-        - `mismatch`: another `client_id`, or the token that an elevation has taken the place of. Nothing changes.
+        - `mismatch`: another `client_id`, another key (`jkt`) than the grant is bound to, one where it is bound to
+          none, or the token that an elevation has taken the place of. Nothing changes.
         - `changed`: the user's revision is not `revision`. Nothing changes; load again.
         - the current token: `made`. The generation rises, `next_digest` and `nonce` are the successor's, `scope` is
           remembered; `seen_at` is now and the idle end moves by `windows.idle`, never past the absolute one.
@@ -242,14 +243,26 @@ class Store(Protocol):
     async def confirm(self, sid: str, generation: int) -> None:
         """The refresh token of this generation, or an access token of it, has been seen. The first time counts."""
 
+    async def deny(self, jti: str, lifetime: float) -> None:
+        """Kill one access token, for as long as it would be accepted. E: `denied`, unless it is as long already."""
+
+    async def denied(self, jti: str) -> bool:
+        """Whether this access token was killed by `deny`, and would be accepted still."""
+        ...
+
+    async def seen_before(self, key: str, lifetime: float) -> bool:
+        """Whether anybody has asked this about `key` before. Of any number at once, the first one is told False; for
+        `lifetime` seconds from then everybody else is told True, and nobody makes it last longer."""
+        ...
+
     async def sweep(self, limit: int = SWEPT) -> Swept:
         """Collect what is over, in one small step of at most about `limit` rows of each partition.
 
         A user's session past its idle or absolute end becomes a tombstone and is told here: once, by whichever process
         swept it, with the reason for which it is dead. Whatever else makes a tombstone of it first tells it instead
         (`create`, `supersede`). A visitor's, and a pending one, is dropped and told to
-        nobody. Tombstones, counters, revocations and
-        entries of indexes that are over go too. E: `ended` for each that is told.
+        nobody. Tombstones, counters, revocations, what was
+        seen before, and entries of indexes that are over go too. E: `ended` for each that is told.
         """
         ...
 

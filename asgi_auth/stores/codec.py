@@ -25,7 +25,7 @@ _NAMES = (
     "user=u backend=b address=a user_agent=g amr=m remember=k digest=h previous_digest=p created_at=c seen_at=s "
     "authenticated_at=l idle=i idle_expires_at=j expires_at=e previous_until=q tokens_until=t revision=r era=n "
     "data_version=v client_id=C granted=G generation=N token_digest=H previous_token_digest=P nonce=O asked=A "
-    "made_at=M confirmed_at=F acr=x pending=w secret_at=y"
+    "made_at=M confirmed_at=F acr=x pending=w secret_at=y jkt=K"
 )
 _SHORT = {long: short for long, _, short in (name.partition("=") for name in _NAMES.split())}
 """In a record that a store keeps; `lua/common.lua` has the same."""
@@ -80,6 +80,7 @@ def record_fields(record: Record) -> Fields:
             "asked": grant.asked,
             "made_at": repr(grant.made_at),
             "confirmed_at": None if grant.confirmed_at is None else repr(grant.confirmed_at),
+            "jkt": grant.jkt or None,
         }
     return {
         _SHORT.get(name, name): value
@@ -129,6 +130,7 @@ def _grant(fields: Fields) -> Grant:
         asked=fields["asked"],
         made_at=float(fields["made_at"]),
         confirmed_at=None if confirmed_at is None else float(confirmed_at),
+        jkt=fields.get("jkt", ""),
     )
 
 

@@ -45,6 +45,7 @@ class _MemoryRows:
         self._names: dict[str, str] = {}
         self._turns: list[Turn] = []
         self._counters: dict[str, Counter] = {}
+        self._denied: dict[str, float] = {}
         self._values: dict[str, str] = {}
         self._feed: deque[Entry] = deque(maxlen=FEED_LENGTH)
         self._last_event = 0
@@ -52,7 +53,7 @@ class _MemoryRows:
         # back.
         self._ends: list[tuple[float, str]] = []
         # The same of what goes without a word.
-        self._over: list[tuple[float, Literal["session", "counter"], str]] = []
+        self._over: list[tuple[float, Literal["session", "counter", "token"], str]] = []
 
     def session(self, sid: str) -> Record | Tombstone | None:
         return self._sessions.get(sid)
@@ -131,6 +132,13 @@ class _MemoryRows:
         for key in keys:
             self._counters.pop(key, None)
 
+    def denied_until(self, jti: str) -> float:
+        return self._denied.get(jti, 0.0)
+
+    def deny(self, jti: str, until: float) -> None:
+        self._denied[jti] = until
+        heappush(self._over, (until, "token", jti))
+
     def value(self, name: str) -> str | None:
         return self._values.get(name)
 
@@ -152,6 +160,7 @@ class _MemoryRows:
     def revocations(self, after: str, limit: int) -> list[Revocation]:
         found = [
             *(Revocation("sid", s.sid, 0, s.tokens_until) for s in self._sessions.values() if isinstance(s, Tombstone)),
+            *(Revocation("jti", jti, 0, until) for jti, until in self._denied.items()),
             *(Revocation("user", a.row.id, a.row.revision, a.killed_until) for a in self._accounts.values()),
         ]
         return sorted(one for one in found if one.until > self.now and f"{one.kind}:{one.key}" > after)[:limit]
@@ -173,18 +182,25 @@ class _MemoryRows:
         gone = 0
         while gone < limit and self._over and self._over[0][0] <= self.now:
             _, kind, key = heappop(self._over)
-            found = self._counters.get(key) if kind == "counter" else self._sessions.get(key)
-            if found is None or isinstance(found, Record):
+            until = self._until(kind, key)
+            if until is None:
                 continue
-            if found.until > self.now:
-                heappush(self._over, (found.until, kind, key))
+            if until > self.now:
+                heappush(self._over, (until, kind, key))
                 continue
             gone += 1
-            if kind == "counter":
-                del self._counters[key]
-            else:
+            if kind == "session":
                 self.drop(key)
+            else:
+                del (self._counters if kind == "counter" else self._denied)[key]
         return gone
+
+    def _until(self, kind: str, key: str) -> float | None:
+        """When it may be forgotten; None: it is gone, or a session that came to life."""
+        if kind == "token":
+            return self._denied.get(key)
+        found = self._counters.get(key) if kind == "counter" else self._sessions.get(key)
+        return None if found is None or isinstance(found, Record) else found.until
 
 
 class MemoryFeed:

@@ -179,6 +179,16 @@ class RedisStore(CreateVerb, UserVerbs, HistoryVerbs):
     async def confirm(self, sid: str, generation: int) -> None:
         await self._of_session("confirm", sid, generation, change=False)
 
+    async def deny(self, jti: str, lifetime: float) -> None:
+        await self._of_token("deny", jti, lifetime, change=True)
+
+    async def denied(self, jti: str) -> bool:
+        return bool(await self._of_token("denied", jti, change=False))
+
+    async def seen_before(self, key: str, lifetime: float) -> bool:
+        # A change: what was used once must not be good again after a failover.
+        return bool(await self._of_token("seen_before", key, lifetime, change=True))
+
     async def hit(self, limits: Sequence[Limit]) -> Hit:
         arguments: list[Value] = []
         for limit in limits:

@@ -94,9 +94,10 @@ class HistoryVerbs(Partitioned):
 def _partition_of(layout: Layout, member: str) -> int:
     """Where a revocation stands, `kind:key`; the first one, if it is none."""
     kind, _, key = member.partition(":")
-    return layout.of_sid(key) if kind == "sid" else layout.of_user(key) if kind == "user" else 0
+    place = {"jti": layout.of_token, "sid": layout.of_sid, "user": layout.of_user}.get(kind)
+    return 0 if place is None else place(key)
 
 
 def _revocation(member: str, value: str, until: str) -> Revocation:
     kind, _, key = member.partition(":")
-    return Revocation(cast("Literal['sid', 'user']", kind), key, int(value), float(until))
+    return Revocation(cast("Literal['jti', 'sid', 'user']", kind), key, int(value), float(until))

@@ -39,6 +39,11 @@ class Layout(NamedTuple):
         """Where it stands whose name this is; the user may be elsewhere."""
         return self._spread(name_key)
 
+    def of_token(self, text: str) -> int:
+        """Where it stands that a token is denied, or a proof was seen before. Neither is asked about together with a
+        session or a user, and they come with every request: so they are spread over all, by themselves."""
+        return self._spread(text)
+
     def grouped(self, sids: Iterable[str]) -> dict[int, list[str]]:
         """Sessions by partition."""
         groups: dict[int, list[str]] = {}

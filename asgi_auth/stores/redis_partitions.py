@@ -103,6 +103,10 @@ class Partitioned:
         layout = await self._layout()
         return await self._run(layout, layout.of_user(user_id), script, user_id, *arguments, change=change)
 
+    async def _of_token(self, script: str, text: str, *arguments: Value, change: bool) -> Any:
+        layout = await self._layout()
+        return await self._run(layout, layout.of_token(text), script, text, *arguments, change=change)
+
     async def _of_all(self, script: str, *arguments: Value, change: bool) -> Any:
         """What belongs to nobody: partition 0."""
         return await self._run(await self._layout(), 0, script, *arguments, change=change)

@@ -15,7 +15,7 @@ _PIECE = 64
 """Bytes up to which a server keeps a hash in one piece."""
 
 _ENTRY_ID = re.compile(r"[0-9]+-[0-9]+")
-_NUMBERS = {"data_version": int, "revision": int, "ended_below": int, "era": int, "tokens_until": float}
+_NUMBERS = {"data_version": int, "revision": int, "ended_below": int, "era": int, "tokens_until": float, "until": float}
 
 
 def flat(fields: Mapping[str, str]) -> list[str]:

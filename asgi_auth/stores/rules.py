@@ -92,7 +92,7 @@ def new_record(new: NewSession, *, revision: int, era: int, data: Mapping[str, s
     expires_at = now + new.lifetime
     grant, tokens_until = None, 0.0
     if new.grant is not None:
-        grant = Grant(new.grant.client_id, new.grant.granted, 1, new.grant.digest, made_at=now)
+        grant = Grant(new.grant.client_id, new.grant.granted, 1, new.grant.digest, made_at=now, jkt=new.grant.jkt)
         tokens_until = min(now + new.grant.token_lifetime, expires_at)
     return Record(
         sid=new.sid,

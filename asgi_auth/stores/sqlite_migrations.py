@@ -82,7 +82,14 @@ def _of_2(row: tuple[str, str]) -> tuple[float, str, str]:
         return 0.0, body, sid
 
 
-MIGRATIONS = (_make_tables, _sweep_by_end)
+def _deny_tokens(connection: sqlite3.Connection) -> None:
+    """Access tokens are killed one by one. (A grant may be bound to a key, too, which older processes would not heed:
+    they know by the version that this is not theirs.)"""
+    connection.execute("CREATE TABLE denied (jti TEXT NOT NULL PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID")
+    connection.execute("CREATE INDEX denied_by_end ON denied (until)")
+
+
+MIGRATIONS = (_make_tables, _sweep_by_end, _deny_tokens)
 
 VERSION = len(MIGRATIONS)
 """Of the tables, in `PRAGMA user_version`."""

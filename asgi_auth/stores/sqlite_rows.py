@@ -23,6 +23,7 @@ _SESSION = "SELECT sid, user_id, tokens_until, record, data FROM sessions"
 _TIDY = (
     "DELETE FROM ended WHERE sid IN (SELECT sid FROM ended WHERE until <= ? LIMIT ?)",
     "DELETE FROM counters WHERE key IN (SELECT key FROM counters WHERE until <= ? LIMIT ?)",
+    "DELETE FROM denied WHERE jti IN (SELECT jti FROM denied WHERE until <= ? LIMIT ?)",
 )
 _COLUMNS = ("u", "t")
 """Fields of a record that are columns, and so not in `record`."""
@@ -153,6 +154,15 @@ class SQLiteRows:
     def tokens_live(self, user_id: str, until: float) -> None:
         self._run("UPDATE users SET tokens_until = max(tokens_until, ?) WHERE id = ?", until, user_id)
 
+    # Access tokens
+
+    def denied_until(self, jti: str) -> float:
+        row = self._run("SELECT until FROM denied WHERE jti = ?", _plain(jti)).fetchone()
+        return float(row[0]) if row is not None else 0.0
+
+    def deny(self, jti: str, until: float) -> None:
+        self._run("INSERT OR REPLACE INTO denied VALUES (?, ?)", _plain(jti), until)
+
     # Counters, values for everybody
 
     def counters(self, keys: Iterable[str]) -> dict[str, Counter]:
@@ -195,7 +205,7 @@ class SQLiteRows:
         kind, _, key = after.partition(":")
         rows = self._run(
             "SELECT * FROM (SELECT 'sid' AS kind, sid AS key, 0, tokens_until AS until FROM ended UNION ALL "
-            "SELECT 'user', id, revision, killed_until FROM users) "
+            "SELECT 'jti', jti, 0, until FROM denied UNION ALL SELECT 'user', id, revision, killed_until FROM users) "
             "WHERE (kind, key) > (?, ?) AND until > ? ORDER BY kind, key LIMIT ?",
             *(kind, key, self.now, limit),
         )

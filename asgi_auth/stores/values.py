@@ -78,6 +78,7 @@ class NewGrant:
     granted: str | None
     digest: str
     token_lifetime: float
+    jkt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class Exchange(NamedTuple):
 
     Attributes:
         generation, digest: the token's number, and its secret's SHA-256 (hex).
-        client_id, scope: who presents it, and the `scope` parameter.
+        client_id, jkt, scope: who presents it, with proof of which key (empty: none), and the `scope` parameter.
         revision: the user's, as it was when the user was found fit.
         nonce, next_digest: of the successor, should one be made.
     """
@@ -145,6 +146,7 @@ class Exchange(NamedTuple):
     generation: int
     digest: str
     client_id: str
+    jkt: str
     scope: str
     revision: int
     nonce: str
@@ -238,11 +240,11 @@ def advanced(cursor: Cursor, entry: Entry) -> Cursor:
 
 
 class Revocation(NamedTuple):
-    """What kills tokens that can still live. `kind` `sid`: `key` is the session, `value` 0. `kind` `user`: `key` is the
-    user and `value` the revision that tokens must have. `until`: when the last token that it kills expires (store's
-    clock)."""
+    """What kills tokens that can still live. `kind` `jti`: `key` is one access token, `value` 0. `kind` `sid`: `key` is
+    the session, `value` 0. `kind` `user`: `key` is the user and `value` the revision that tokens must have. `until`:
+    when the last token that it kills expires (store's clock)."""
 
-    kind: Literal["sid", "user"]
+    kind: Literal["jti", "sid", "user"]
     key: str
     value: int
     until: float

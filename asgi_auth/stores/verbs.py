@@ -34,7 +34,7 @@ from asgi_auth.stores import (
     rules,
 )
 from asgi_auth.stores.rows import Rows
-from asgi_auth.stores.rules import Tombstone
+from asgi_auth.stores.rules import Counter, Tombstone
 
 # Values for everybody
 
@@ -273,7 +273,7 @@ def exchange(rows: Rows, asked: Exchange) -> Exchanged:
     if not isinstance(loaded, Loaded) or loaded.record.grant is None:
         return Exchanged("ended")
     record, grant, user = loaded.record, loaded.record.grant, loaded.user
-    if asked.client_id != grant.client_id:
+    if (asked.client_id, asked.jkt) != (grant.client_id, grant.jkt):
         return Exchanged("mismatch")
     if user is None or user.revision != asked.revision:
         return Exchanged("changed")
@@ -298,7 +298,30 @@ def confirm(rows: Rows, sid: str, generation: int) -> None:
         rows.put_session(replace(record, grant=replace(grant, confirmed_at=rows.now)), data=False)
 
 
-# Throttling
+# Access tokens, one by one
+
+
+def deny(rows: Rows, jti: str, lifetime: float) -> None:
+    until = rows.now + lifetime
+    if until > max(rows.now, rows.denied_until(jti)):
+        rows.deny(jti, until)
+        rows.emit("denied", jti=jti, until=until)
+
+
+def denied(rows: Rows, jti: str) -> bool:
+    return rows.now < rows.denied_until(jti)
+
+
+# Throttling, and what counts once
+
+
+def seen_before(rows: Rows, key: str, lifetime: float) -> bool:
+    name = f"seen:{key}"
+    found = rows.counters({name}).get(name)
+    if found is not None and rows.now < found.until:
+        return True
+    rows.put_counters({name: Counter(1, rows.now, rows.now + lifetime)})
+    return False
 
 
 def hit(rows: Rows, limits: Sequence[Limit]) -> Hit:

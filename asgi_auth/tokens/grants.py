@@ -200,6 +200,7 @@ class Grants:
                 generation=named.generation,
                 digest=digest(named.secret),
                 client_id=grant.client_id if client_id is None else client_id,
+                jkt="",
                 scope=scope_text(asked or ()),
                 revision=row.revision,
                 nonce=nonce,

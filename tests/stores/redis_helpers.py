@@ -172,6 +172,9 @@ VERBS: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "sessions": lambda store: store.sessions("alice"),
     "exchange": lambda store: exchange(store, "b", 1, "b", "b2", revision=1),
     "confirm": lambda store: store.confirm(sid("b"), 1),
+    "deny": lambda store: store.deny("1.token", 600.0),
+    "denied": lambda store: store.denied("1.token"),
+    "seen_before": lambda store: store.seen_before("proof", 60.0),
     "hit": lambda store: store.hit([Limit("a", 1, 1), Limit("b", 1, 1, unless="c", waits=(1, 2))]),
     "unhit": lambda store: store.unhit(["a"], ["b"]),
     "user": lambda store: store.user("alice"),
@@ -208,5 +211,7 @@ async def tour(store: RedisStore) -> None:
     await login(store, cookie("v", None))
     await store.end(sid("gone"), "logout")
     await store.hit([Limit("k", 5, 60)])
+    await store.deny("1.token", 600.0)
+    await store.seen_before("proof", 60.0)
     await store.end_all("revoked")
     await login(store, cookie("later"))

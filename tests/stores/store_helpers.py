@@ -97,6 +97,7 @@ async def exchange(store: Store, name: str, generation: int, secret: str, follow
         "generation": generation,
         "digest": digest(secret),
         "client_id": "app",
+        "jkt": "",
         "scope": "",
         "nonce": f"nonce-{following}",
         "next_digest": digest(following),

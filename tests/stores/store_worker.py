@@ -80,6 +80,11 @@ async def hits(store: Store, me: int) -> Any:
     return Counter(hit.wait == 0 for hit in done)[True]
 
 
+async def proofs(store: Store, me: int) -> Any:
+    """Of 20 keys, which this process was the first to see."""
+    return [not seen for seen in await gather(20, lambda n: store.seen_before(f"proof{n}", 1000.0))]
+
+
 async def sweeps(store: Store, me: int) -> Any:
     """Steps until the end of all 200 sessions has been told, by whomever."""
     told: list[str] = []
@@ -170,6 +175,7 @@ JOBS: dict[str, Job] = {
         refused,
         race,
         hits,
+        proofs,
         sweeps,
         churn,
         once,

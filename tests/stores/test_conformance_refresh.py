@@ -17,11 +17,13 @@ from store_helpers import (
     exchange,
     login,
     near,
+    presented,
     record_of,
     sid,
 )
 
 from asgi_auth.model import UserRow
+from asgi_auth.stores import NewGrant
 
 
 @pytest.fixture
@@ -197,6 +199,37 @@ async def test_another_client_consumes_nothing(store, session):
     assert (await exchange(store, "s", 1, "r1", "r2", client_id="evil")).outcome == "mismatch"
     assert (await exchange(store, "s", 1, "garbage", "r2", client_id="evil")).outcome == "mismatch"
     assert (await exchange(store, "s", 1, "r1", "r2")).outcome == "made"
+
+
+def bound(jkt: str) -> NewGrant:
+    return NewGrant(client_id="app", granted=None, digest=digest("k1"), token_lifetime=TOKEN, jkt=jkt)
+
+
+async def test_another_key_consumes_nothing(store):
+    await login(store, bearer("k1", sid=sid("k"), grant=bound("thumbprint")))
+    assert (await record_of(store, "k")).grant.jkt == "thumbprint"
+    before = await record_of(store, "k")
+    for jkt in ("", "another", "thumbprint ", "THUMBPRINT"):
+        assert (await exchange(store, "k", 1, "k1", "k2", jkt=jkt)).outcome == "mismatch"
+        assert (await exchange(store, "k", 1, "garbage", "k2", jkt=jkt)).outcome == "mismatch"
+    assert await record_of(store, "k") == before
+    assert (await exchange(store, "k", 1, "k1", "k2", jkt="thumbprint")).outcome == "made"
+    assert (await exchange(store, "k", 1, "k1", "x", jkt="another")).outcome == "mismatch"
+    assert (await exchange(store, "k", 1, "k1", "x", jkt="thumbprint")).outcome == "repeated"
+    assert (await record_of(store, "k")).grant.jkt == "thumbprint"
+
+
+async def test_a_key_where_the_token_is_bound_to_none_consumes_nothing(store, session):
+    assert (await exchange(store, "s", 1, "r1", "r2", jkt="thumbprint")).outcome == "mismatch"
+    assert (await exchange(store, "s", 1, "r1", "r2")).outcome == "made"
+
+
+async def test_an_elevation_keeps_the_key(store):
+    await login(store, bearer("k1", sid=sid("k"), grant=bound("thumbprint")))
+    assert await store.elevate(presented("k", "k1"), digest("k2"), amr=["otp"], acr="", token_lifetime=TOKEN)
+    assert (await record_of(store, "k")).grant.jkt == "thumbprint"
+    assert (await exchange(store, "k", 2, "k2", "k3", jkt="")).outcome == "mismatch"
+    assert (await exchange(store, "k", 2, "k2", "k3", jkt="thumbprint")).outcome == "made"
 
 
 async def test_another_revision_consumes_nothing(store, session):

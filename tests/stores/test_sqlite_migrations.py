@@ -41,12 +41,18 @@ MADE_AT = 1_800_000_000.0
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
-@pytest.fixture(params=[1])
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture(params=[1, 2])
+def version(request: pytest.FixtureRequest) -> int:
+    found: int = request.param
+    return found
+
+
+@pytest.fixture
+def path(version: int, tmp_path: Path) -> Path:
     """The file of an earlier version, closed."""
     path = tmp_path / "store.sqlite3"
     connection = sqlite3.connect(path)
-    connection.executescript(Path(__file__).with_name(f"sqlite_v{request.param}.sql").read_text("utf-8"))
+    connection.executescript(Path(__file__).with_name(f"sqlite_v{version}.sql").read_text("utf-8"))
     connection.close()
     return path
 
@@ -130,11 +136,21 @@ async def test_users_keys_counters_and_events_of_an_earlier_version_are_kept(sto
     await store.aclose()
 
 
-async def test_a_record_that_could_not_be_read_before_ends_alone(path: Path, other: sqlite3.Connection) -> None:
-    other.execute("UPDATE sessions SET body = '{' WHERE sid = ?", (sid("short"),))
+async def test_a_record_that_could_not_be_read_before_ends_alone(
+    path: Path, other: sqlite3.Connection, version: int
+) -> None:
+    column = "body" if version == 1 else "record"
+    other.execute(f"UPDATE sessions SET {column} = '{{' WHERE sid = ?", (sid("short"),))
     store = SQLiteStore(path, clock=Clock(MADE_AT + 5))
     assert await alive(store, "cookie")
     assert await end_of(store, "short") == "broken"
+    await store.aclose()
+
+
+async def test_a_token_of_an_earlier_versions_session_can_be_denied(store: SQLiteStore) -> None:
+    assert not await store.denied("2.token")
+    await store.deny("2.token", 600.0)
+    assert await store.denied("2.token")
     await store.aclose()
 
 
@@ -164,7 +180,7 @@ def test_processes_that_migrate_one_file_at_once_do_it_once(path: Path, other: s
 
 
 async def test_a_migration_that_fails_in_the_middle_changes_nothing_and_can_be_repeated(
-    path: Path, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    path: Path, other: sqlite3.Connection, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def everything() -> list[str]:
         return list(other.iterdump())
@@ -180,7 +196,7 @@ async def test_a_migration_that_fails_in_the_middle_changes_nothing_and_can_be_r
         with pytest.raises(StoreUnavailable):
             await store.open()
     assert everything() == before
-    assert other.execute("PRAGMA user_version").fetchone() == (1,)
+    assert other.execute("PRAGMA user_version").fetchone() == (version,)
     await store.open()
     assert await alive(store, "cookie")
     await store.aclose()

@@ -43,7 +43,7 @@ GRANT = Grant("app", None, 2, digest("r2"), digest("r1"), nonce="n", asked="read
 
 
 def asked(generation: int, secret: str, scope: str, windows: Windows = WINDOWS) -> Exchange:
-    return Exchange("s", generation, digest(secret), "app", scope, 1, "n2", digest("r3"), windows)
+    return Exchange("s", generation, digest(secret), "app", "", scope, 1, "n2", digest("r3"), windows)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@
 --   events      stream   the feed; the channel of the same name repeats it
 --   readers     hash     by name: how many beats, the entry and its nonce up to which all is applied, the lease
 --   dead        zset     revocations in their order;  dead:until  the same, scored by when they are over
+--   x:<key>     string   until when something was seen before, and the nonce of the call that saw it first
 --   h:<key>     hash     a throttle's counter;  keys, once:<name>  strings; all of these in the first partition, but
 --                        once:epoch, the name of a partition's history
 --   swept       string   the nonce and outcome of the last step of `sweep`
@@ -34,7 +35,7 @@ local SHORT = {
   previous_digest = 'p', created_at = 'c', seen_at = 's', authenticated_at = 'l', idle = 'i', idle_expires_at = 'j',
   expires_at = 'e', previous_until = 'q', tokens_until = 't', revision = 'r', era = 'n', data_version = 'v',
   client_id = 'C', granted = 'G', generation = 'N', token_digest = 'H', previous_token_digest = 'P', nonce = 'O',
-  asked = 'A', made_at = 'M', confirmed_at = 'F', acr = 'x', pending = 'w', secret_at = 'y',
+  asked = 'A', made_at = 'M', confirmed_at = 'F', acr = 'x', pending = 'w', secret_at = 'y', jkt = 'K',
 }
 local LONG = {}
 for long, short in pairs(SHORT) do

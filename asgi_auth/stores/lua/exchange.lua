@@ -1,14 +1,15 @@
 #!lua
--- ARGV: sid, generation, digest, client_id, scope, revision, nonce, next digest, idle, token lifetime, grace, redelivery.
-local sid, generation, digest, client, scope, revision = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local nonce, next_digest, idle = ARGV[10], ARGV[11], tonumber(ARGV[12])
-local token_lifetime, grace, redelivery = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+-- ARGV: sid, generation, digest, client_id, jkt, scope, revision, nonce, next digest, idle, token lifetime, grace,
+-- redelivery.
+local sid, generation, digest, client, jkt = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
+local scope, revision, nonce, next_digest, idle = ARGV[9], ARGV[10], ARGV[11], ARGV[12], tonumber(ARGV[13])
+local token_lifetime, grace, redelivery = tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16])
 
 local r = alive(sid)
 local current = r and tonumber(r.generation)
 if not current then
   return { 'ended' }
-elseif r.client_id ~= client then
+elseif r.client_id ~= client or (r.jkt or '') ~= jkt then
   return { 'mismatch' }
 elseif r.user and user(r.user).revision ~= revision then
   return { 'changed' }
