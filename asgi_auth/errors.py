@@ -140,6 +140,20 @@ class InvalidToken(CredentialError):
     INVALID: ClassVar[str] = default
 
 
+class InvalidProof(CredentialError):
+    """A DPoP proof is missing, malformed, used already or made for something else (RFC 9449 §5, §7.1)."""
+
+    code = "invalid_dpop_proof"
+    default = "The DPoP proof is invalid"
+
+
+class NonceWanted(InvalidProof):
+    """A DPoP proof has no nonce of ours, or an old one; the answer has a fresh one (RFC 9449 §8, §9)."""
+
+    code = "use_dpop_nonce"
+    default = "The DPoP proof needs the nonce of this answer"
+
+
 class LoginRequired(CredentialError):
     """Nobody is logged in and somebody must be."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import struct
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from pydantic import AfterValidator, Field, SkipValidation, Strict, TypeAdapter
 from asgi_auth.errors import InvalidScope, InvalidToken
 from asgi_auth.http.strict import strict_json
 from asgi_auth.model import scope_tokens
-from asgi_auth.tokens.jose import VerifyingKey, decode_base64url, encode_base64url, kid_of, parse
+from asgi_auth.tokens.jose import VerifyingKey, decode_base64url, encode_base64url, json_segment, kid_of, parse
 from asgi_auth.tokens.keys import SigningKey
 
 _HISTORY = struct.Struct(">4sI")
@@ -160,7 +159,7 @@ class AccessTokens:
             claims["acr"] = acr
         if any(int(at) != int(auth_time) for at in amr.values()):
             claims["amr_at"] = [int(at) for at in amr.values()]
-        signing_input = f"{_segment(header)}.{_segment(claims)}"
+        signing_input = f"{json_segment(header)}.{json_segment(claims)}"
         token = f"{signing_input}.{encode_base64url(key.sign(signing_input.encode('ascii')))}"
         if len(token) > self.max_size:
             raise InvalidScope("These scopes make a token that is too large: ask for fewer")
@@ -208,10 +207,6 @@ def _token_id(history: tuple[str, int] | None) -> bytes:
         return secrets.token_bytes(32)
     epoch, era = history
     return _HISTORY.pack(bytes.fromhex(epoch), era) + secrets.token_bytes(24)
-
-
-def _segment(members: Mapping[str, Any]) -> str:
-    return encode_base64url(json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode("utf-8"))
 
 
 def _read(payload: bytes) -> Claims:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -85,6 +86,11 @@ def encode_base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
+def json_segment(members: Mapping[str, Any]) -> str:
+    """A JSON object as a segment of a token that we make."""
+    return encode_base64url(json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode("utf-8"))
+
+
 def decode_base64url(text: bytes) -> bytes:
     """The bytes of which this is the one spelling. Raises ValueError: padding, a foreign character, spare bits:
     anything that `encode_base64url` does not write."""
@@ -98,17 +104,18 @@ def decode_base64url(text: bytes) -> bytes:
     return raw
 
 
-def parse(token: bytes, *, max_size: int = MAX_SIZE) -> Compact:
+def parse(token: bytes, *, max_size: int = MAX_SIZE, brings_key: bool = False) -> Compact:
     """Take a compact JWS apart; form and header are right afterwards, the signature is not looked at.
 
     Args:
         max_size: bytes; a longer token is refused unread.
+        brings_key: whether its header may hold a key (`jwk`), as that of a DPoP proof does and of nothing else.
 
     Raises:
         InvalidToken: not three canonical base64url segments, or a header that breaks a rule.
     """
     head, payload, signature = _segments(token, max_size)
-    header = _header(head)
+    header = _header(head, _REFUSED - {"jwk"} if brings_key else _REFUSED)
     try:
         return Compact(header, decode_base64url(payload), head + b"." + payload, decode_base64url(signature))
     except ValueError:
@@ -131,7 +138,7 @@ def _segments(token: bytes, max_size: int) -> list[bytes]:
     return token.split(b".")
 
 
-def _header(segment: bytes) -> dict[str, Any]:
+def _header(segment: bytes, refused: frozenset[str] = _REFUSED) -> dict[str, Any]:
     """RFC 7515 §4.1, without all that would bring in another key, another encoding or another meaning."""
     try:
         header = strict_json(decode_base64url(segment))
@@ -142,7 +149,7 @@ def _header(segment: bytes) -> dict[str, Any]:
         or not isinstance(header.get("alg"), str)
         or not isinstance(header.get("typ", ""), str)
         or ("kid" in header and not is_kid(header["kid"]))
-        or not _REFUSED.isdisjoint(header)
+        or not refused.isdisjoint(header)
     ):
         raise InvalidToken
     return header
