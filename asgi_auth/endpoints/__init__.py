@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from asgi_auth.endpoints import discovery, login, sessions, token
+from asgi_auth.endpoints import discovery, login, sessions, token, tokens_told
 from asgi_auth.endpoints.call import Call
 from asgi_auth.entrance import enter
 from asgi_auth.errors import MethodNotAllowed
@@ -68,8 +68,8 @@ class Endpoints:
             "/logout": Endpoint({"POST": login.logout}),
             "/password": Endpoint({"POST": login.password}),
             "/token": Endpoint({"POST": token.token}, open=True),
-            "/revoke": Endpoint({"POST": token.revoke}, open=True),
-            "/introspect": Endpoint({"POST": token.introspect}),
+            "/revoke": Endpoint({"POST": tokens_told.revoke}, open=True),
+            "/introspect": Endpoint({"POST": tokens_told.introspect}),
             "/me": Endpoint({"GET": sessions.me}),
             "/sessions": Endpoint({"GET": sessions.listed, "DELETE": sessions.end_others}),
         }

@@ -1,0 +1,102 @@
+"""`/revoke`, `/introspect`: what becomes of a token that somebody shows, and how it stands (RFC 7009, RFC 7662)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from asgi_auth import audit
+from asgi_auth.backends.jwt import stamp_of
+from asgi_auth.endpoints.call import Call
+from asgi_auth.errors import InvalidToken
+from asgi_auth.guards import Requirement, decide
+from asgi_auth.http.answers import Answer, empty_answer, json_answer
+from asgi_auth.http.bodies import text
+from asgi_auth.tokens.access import Claims
+
+INTROSPECT = Requirement(frozenset({"introspect"}))
+
+
+async def revoke(call: Call) -> Answer:
+    """End the session of an access or refresh token. Possession is the right to do so; unknown ones are no error."""
+    body = await call.body(form=True)
+    presented = text(body, "token", required=True)
+    claims = await _claims(call, presented)
+    sid = claims.sid if claims is not None else call.parts.grants.session_of(presented)
+    if sid is not None:
+        ended = await call.parts.store.end(sid, "revoked")
+        if ended is not None:
+            call.parts.audit.record(audit.TOKEN_REVOKED, ended.user_id, sid, request=call.context.facts, sid=sid)
+            await call.parts.endings.tell([ended], call.context.facts)
+    return empty_answer(200)
+
+
+async def introspect(call: Call) -> Answer:
+    """Tell another service, which has the scope `introspect`, how a token stands; nothing is used up."""
+    refusal = decide(call.context, INTROSPECT)
+    if refusal is not None:
+        raise refusal
+    body = await call.body(form=True)
+    presented = text(body, "token", required=True)
+    claims = await _claims(call, presented)
+    found = await (_active(call, claims) if claims is not None else _active_refresh(call, presented))
+    if found is None:
+        await call.parts.throttle.introspection(call.identity.user.id)
+        return json_answer(200, {"active": False})
+    return json_answer(200, {"active": True, **found})
+
+
+async def _claims(call: Call, presented: str) -> Claims | None:
+    """What an access token of ours says, if its signature and times are right."""
+    if not presented.isascii():
+        return None
+    raw = presented.encode("ascii")
+    await call.parts.keys.learn(call.parts.tokens.kid_of(raw))
+    try:
+        return call.parts.tokens.verify(raw, call.parts.keys.find, now=call.parts.clock())
+    except InvalidToken:
+        return None
+
+
+async def _active(call: Call, claims: Claims) -> Mapping[str, Any] | None:
+    standing = await call.parts.view.token(stamp_of(claims))
+    if standing.state != "current":
+        return None
+    await call.parts.view.confirm(claims.sid, claims.generation)
+    found: dict[str, Any] = {
+        "token_type": "Bearer",
+        "scope": claims.scope,
+        "client_id": claims.client_id,
+        "sub": claims.sub,
+        "aud": claims.aud,
+        "iss": claims.iss,
+        "exp": claims.exp,
+        "iat": claims.iat,
+        "nbf": claims.nbf,
+        "jti": claims.jti,
+        "sid": claims.sid,
+        "auth_time": claims.auth_time,
+        "amr": list(claims.amr),
+    }
+    if claims.acr is not None:
+        found["acr"] = claims.acr
+    return found
+
+
+async def _active_refresh(call: Call, presented: str) -> Mapping[str, Any] | None:
+    found = await call.parts.grants.standing(presented)
+    if found is None:
+        return None
+    loaded, scope = found
+    grant = loaded.record.grant
+    return {
+        "scope": scope,
+        "client_id": None if grant is None else grant.client_id,
+        "sub": loaded.record.user_id,
+        "iss": call.settings.issuer,
+        "exp": int(call.parts.clock() + loaded.remaining),
+        "sid": loaded.record.sid,
+        "auth_time": int(loaded.record.authenticated_at),
+        "amr": list(loaded.record.amr),
+        **({"acr": loaded.record.acr} if loaded.record.acr else {}),
+    }
