@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -33,14 +34,17 @@ def strict_json(raw: bytes, *, parse_int: Callable[[str], int] = _short_integer)
         text = raw.decode("utf-8")
         if is_deeper(text, MAX_DEPTH):
             raise ValueError
-        value = json.loads(
-            text, object_pairs_hook=_unique, parse_int=parse_int, parse_float=_finite, parse_constant=_finite
-        )
+        value = _decoder(parse_int).decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone surrogate
     except ValueError:
         raise ValueError("not strict JSON") from None
     return value
+
+
+@cache
+def _decoder(parse_int: Callable[[str], int]) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=_unique, parse_int=parse_int, parse_float=_finite, parse_constant=_finite)
 
 
 def is_deeper(document: str, levels: int) -> bool:
