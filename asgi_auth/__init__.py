@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from asgi_auth.guards import require
     from asgi_auth.hooks import Login, SessionEnd
+    from asgi_auth.issuer import Issuer
     from asgi_auth.middleware import AuthMiddleware
     from asgi_auth.model import Session, User
     from asgi_auth.settings import Settings
@@ -31,6 +32,7 @@ _HOMES = {
     "AuthMiddleware": "middleware",
     "ConfigurationError": "errors",
     "CredentialError": "errors",
+    "Issuer": "issuer",
     "Login": "hooks",
     "LoginRefused": "errors",
     "NoSessionData": "errors",
@@ -49,6 +51,7 @@ __all__ = [
     "AuthMiddleware",
     "ConfigurationError",
     "CredentialError",
+    "Issuer",
     "Login",
     "LoginRefused",
     "NoSessionData",

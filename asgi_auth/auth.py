@@ -39,6 +39,9 @@ class Auth(Runtime):
         settings: None: those of the environment.
         directory: where users and passwords are, instead of what `USERS` names.
         store: instead of the one that the settings name.
+        issuers: an async function that gets the `iss` of a token that the settings name no issuer for, and gives back
+            its `Issuer`, or None: nobody's. It is asked again after a minute; while it fails, such tokens are answered
+            503.
         clock: gives the seconds since the epoch, for the times in tokens and the log.
     """
 

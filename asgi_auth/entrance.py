@@ -132,12 +132,20 @@ def refuse_cross_origin(context: Context) -> None:
 
 async def _by_token(context: Context, token: bytes) -> None:
     context.forbidden = TOKENS_CARRY_NO_DATA
-    backend = await context.auth.jwt_backend()
-    answer = await backend.identify(token)
+    answer = await _by_others(context, token)
+    if answer is None:
+        backend = await context.auth.jwt_backend()
+        answer = await backend.identify(token)
     if isinstance(answer, Rejected):
         _log_rejected(context, answer, "authorization")
         raise InvalidToken(answer.error)
     context.become(answer, None)
+
+
+async def _by_others(context: Context, token: bytes) -> Identity | Rejected | None:
+    """What another issuer's token says; None: it is ours, or no other issuer counts here."""
+    issuers = context.auth.issuer_backend
+    return None if issuers is None else await issuers.identify(token)
 
 
 async def _by_cookie(context: Context) -> None:

@@ -194,6 +194,12 @@ class InsufficientScope(CredentialError):
     default = "The scope does not allow this"
 
 
+class NoSession(InsufficientScope):
+    """What needs a session, asked for by a token of another issuer, which has none here."""
+
+    default = "A token of another issuer has no session here"
+
+
 class CrossOrigin(CredentialError):
     """An unsafe request that a page of another origin sent with this user's cookie."""
 

@@ -23,10 +23,10 @@ class AuthCredentials(StarletteCredentials):
 
     Attributes:
         scopes: the scopes of the credential, and `authenticated` for somebody.
-        session_id: the session's public id, or None.
+        session_id: the session's public id, or None; a token of another issuer has none.
         backend: `"session"`, `"jwt"` or None.
         expires_at: a token's `exp`, or the earlier of a session's idle and absolute end; None for nobody.
-        authenticated_at: when the user logged in; None for nobody.
+        authenticated_at: when the user logged in; None for nobody, and where another issuer's token does not say.
         amr: authentication methods (RFC 8176).
         acr: the class that they reach (RFC 9470), or None.
     """
@@ -66,6 +66,9 @@ class AuthCredentials(StarletteCredentials):
 
 NO_CREDENTIALS = AuthCredentials()
 
+NEVER = float("-inf")
+"""When somebody logged in of whom nobody says when: too long ago for whoever asks for a recent login."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -73,7 +76,8 @@ class Identity:
 
     `scopes` is what this credential may do, `credentials` what applications see of it all. `amr` says when each method
     was used. `row` is the user as the store has it, at the store's time `now`, which was when the steady clock showed
-    `at`; `record` is the session with its data (cookie mode only).
+    `at`; `record` is the session with its data (cookie mode only). A token of another issuer has no session here: its
+    `session_id` is empty.
     """
 
     user: User
@@ -93,10 +97,10 @@ class Identity:
     def __post_init__(self) -> None:
         credentials = AuthCredentials(
             [AUTHENTICATED, *sorted(self.scopes)],
-            session_id=self.session_id,
+            session_id=self.session_id or None,
             backend=self.backend,
             expires_at=self.expires_at,
-            authenticated_at=self.authenticated_at,
+            authenticated_at=None if self.authenticated_at == NEVER else self.authenticated_at,
             amr=tuple(self.amr),
             acr=self.acr or None,
         )

@@ -20,6 +20,7 @@ from anyio import CancelScope
 from anyio.abc import TaskGroup
 
 from asgi_auth.backends.jwt import Revocation
+from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.identity import Identity
 from asgi_auth.loops import PerLoop
@@ -80,7 +81,7 @@ class Live:
     """One open connection.
 
     Attributes:
-        sid, user_id: its session's, and whose that is.
+        sid, user_id: its session's, and whose that is. A token of another issuer has none: its connections end with it.
         revocation: what a missing answer means, as `JWT_REVOCATION` says it: `strict`: nothing passes meanwhile;
             `available`: everything does; `off`: nobody asks.
         ending: why it ends; None: it does not.
@@ -100,7 +101,10 @@ class Live:
     ) -> None:
         self.sid = identity.session_id
         self.user_id = identity.user.id
+        self.expires_at = identity.expires_at
         self.revocation: Revocation = "strict" if identity.backend == "session" else lives.revocation
+        if not self.sid:
+            self.revocation = "off"
         self.ending: Ending | None = None
         self.is_in = False
         self.until = 0.0
@@ -156,7 +160,9 @@ class Live:
             SessionEnded: nothing may, for good.
         """
         now = self._lives.view.clock()
-        if self.revocation == "strict" and (self._doubted or not self._lives.view.is_current(now)):
+        if not self.sid and now >= self.until:
+            self.end(Ending("expired"))
+        elif self.revocation == "strict" and (self._doubted or not self._lives.view.is_current(now)):
             await self.run(self.confirm)
         elif now - self._breathed_at > BREATH:
             self._breathed_at = now
@@ -166,6 +172,9 @@ class Live:
 
     async def confirm(self) -> None:
         """Ask whether the session lives, until somebody can say so or the patience is over."""
+        if not self.sid:
+            self.end(Ending("expired"))
+            return
         with anyio.move_on_after(PATIENCE if self.revocation == "strict" else None) as patience:
             while self.ending is None:
                 self._doubted = False
@@ -255,11 +264,13 @@ class Lives:
 
     Args:
         revocation: of access tokens; see `Live`.
+        clock: the wall's, for tokens that have no session here.
     """
 
-    def __init__(self, view: View, *, revocation: Revocation = "strict") -> None:
+    def __init__(self, view: View, *, revocation: Revocation = "strict", clock: Clock = wall_clock) -> None:
         self.view = view
         self.revocation: Revocation = revocation
+        self._clock = clock
         self._rooms = PerLoop(Room)
         self._of_session: dict[str, set[Live]] = {}
         self._of_user: dict[str | None, set[Live]] = {}
@@ -279,6 +290,11 @@ class Lives:
         Raises:
             StoreUnavailable: nobody can say.
         """
+        if not live.sid:
+            live.room.open.add(live)
+            live.is_in = True
+            self.lives_for(live, max(0.0, live.expires_at - self._clock()))
+            return None
         if live.revocation == "off":
             return None
         self._of_session.setdefault(live.sid, set()).add(live)

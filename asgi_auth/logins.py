@@ -17,6 +17,7 @@ from asgi_auth.errors import (
     InvalidGrant,
     InvalidScope,
     LoginRequired,
+    NoSession,
     SessionLimit,
     StoreUnavailable,
 )
@@ -232,6 +233,8 @@ class Logins:
         """End the session of this request, in either mode, and clear the cookies that came, unless others have taken
         their place. For nobody too."""
         context.must_be_early()
+        if context.identity is not None and not context.identity.session_id:
+            raise NoSession
         await leave_behind(context)
         store, presented = self._parts.store, context.presented
         identity = context.identity or context.pending

@@ -50,7 +50,7 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
         identity = context.identity
         user = None if identity is None else identity.user.id
         if isinstance(error, (InsufficientScope, InsufficientUserAuthentication)):
-            sid, backend = (None, None) if identity is None else (identity.session_id, identity.backend)
+            sid, backend = (None, None) if identity is None else (identity.session_id or None, identity.backend)
             record(audit.ACCESS_REFUSED, user, context.scope["path"], request=context.facts, sid=sid, backend=backend)
         elif isinstance(error, CrossOrigin):
             record(audit.CROSS_ORIGIN, user or context.kept_address, request=context.facts)

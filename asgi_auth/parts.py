@@ -11,6 +11,7 @@ from pathlib import Path
 
 from asgi_auth import audit
 from asgi_auth.audit import Audit
+from asgi_auth.backends.issuers import IssuerBackend
 from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.backends.session import SessionBackend
 from asgi_auth.clock import Clock
@@ -30,6 +31,7 @@ from asgi_auth.stores.opening import open_store
 from asgi_auth.throttle import LoginThrottle
 from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.grants import Grants, Lifetimes
+from asgi_auth.tokens.issuers.trusted import Find, Trusted
 from asgi_auth.tokens.keyring import KeyRing
 from asgi_auth.tokens.keys import load_keys
 from asgi_auth.tokens.refresh import RefreshCodec
@@ -41,7 +43,8 @@ _log = logging.getLogger("asgi_auth")
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """What can be made from the settings alone. `store_name` is fit to be shown."""
+    """What can be made from the settings alone. `store_name` is fit to be shown; `issuer_backend` is there where tokens
+    of other issuers count."""
 
     settings: Settings
     clock: Clock
@@ -61,6 +64,7 @@ class Foundation:
     keys: KeyRing
     tokens: AccessTokens
     jwt_backend: JWTBackend
+    issuer_backend: IssuerBackend | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,14 @@ def found(
     clock: Clock,
     directory: Directory | None,
     store: Store | None,
+    issuers: Find | None = None,
     hooks: Hooks,
 ) -> Foundation:
     """Make what needs no answer from the store. Nothing is opened.
 
     Args:
         directory, store: instead of the ones that the settings name.
+        issuers: what the application says of issuers that the settings do not name.
 
     Raises:
         ConfigurationError: a setting names something that is not there or cannot be used.
@@ -128,7 +134,7 @@ def found(
         store=store,
         store_name=store_name,
         view=view,
-        lives=Lives(view, revocation=settings.jwt_revocation),
+        lives=Lives(view, revocation=settings.jwt_revocation, clock=clock),
         activity=Activity(store, view.clock, idle=min(settings.session_idle, settings.anonymous_idle)),
         sweeper=Sweeper(store, view.clock, endings.tell),
         directory=directory,
@@ -140,6 +146,25 @@ def found(
         jwt_backend=JWTBackend(
             tokens, keys, view, log, clock=clock, revocation=settings.jwt_revocation, rows=users.follows_directory
         ),
+        issuer_backend=_issuers(settings, issuers, clock=clock, steady=view.clock),
+    )
+
+
+def _issuers(settings: Settings, find: Find | None, *, clock: Clock, steady: Clock) -> IssuerBackend | None:
+    """What reads tokens of other issuers; None: none of them counts."""
+    records = settings.jwt_trusted_issuers
+    if not records and find is None:
+        return None
+    if "jwt" not in settings.backends:
+        raise ConfigurationError("Auth(issuers=) is given, and ASGI_AUTH_BACKENDS has no jwt to read their tokens")
+    return IssuerBackend(
+        Trusted(records, find, own=settings.issuer, clock=steady),
+        own=settings.issuer,
+        clock=clock,
+        steady=steady,
+        leeway=settings.jwt_leeway,
+        max_size=settings.jwt_max_size,
+        longest_lifetime=settings.session_lifetime,
     )
 
 

@@ -6,6 +6,7 @@ entry of a list, never a secret, nor an address that may hold one.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from asgi_auth.http.guarding import PathRules
 from asgi_auth.http.origin import parse_origin
 from asgi_auth.http.starlette_sessions import StarletteSessions
 from asgi_auth.http.strict import strict_json
+from asgi_auth.issuer import Issuer, fits
 
 MIN_SECRET = 32
 """Bytes."""
@@ -278,6 +280,35 @@ def starlette_sessions(value: object) -> StarletteSessions:
     return StarletteSessions.parse(value)
 
 
+def issuers(value: object) -> tuple[Issuer, ...]:
+    """A list of records as JSON, or of mappings and `Issuer`s. No two are of one name, or may be of one token."""
+    if isinstance(value, str):
+        try:
+            value = strict_json(value.encode("utf-8"))
+        except ValueError:
+            raise ValueError("is no JSON") from None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, (Mapping, Issuer)) for one in value):
+        raise ValueError("is a list of records")
+    found: list[Issuer] = []
+    for number, one in enumerate(value, 1):
+        try:
+            record = one if isinstance(one, Issuer) else Issuer.parse(one)
+        except ValueError as error:
+            raise ValueError(f"record {number} {error}") from None
+        for other in found:
+            if other.name == record.name:
+                raise ValueError(f"has two records of the name {record.name}: their users would be the same")
+            if any(_overlap(ours, theirs) for ours in record.identifiers for theirs in other.identifiers):
+                raise ValueError(f"has two records for one issuer: {other.name} and {record.name}")
+        found.append(record)
+    return tuple(found)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two spellings of `iss` may be of one token."""
+    return fits(one, other) is not None or fits(other, one) is not None or one == other
+
+
 def shown(value: object) -> str:
     """A value as text that its reader takes again; of secrets only how many there are. Empty: not set."""
     match value:
@@ -287,6 +318,8 @@ def shown(value: object) -> str:
             return "set"
         case (SecretBytes(), *_):
             return f"set ({len(value)})"
+        case (Issuer(), *_):
+            return json.dumps([one.record for one in value if isinstance(one, Issuer)])
         case bool():
             return "on" if value else "off"
         case float():

@@ -17,6 +17,7 @@ from asgi_auth.errors import (
     InvalidCredentials,
     InvalidToken,
     LoginRequired,
+    NoSession,
     NotFound,
     StoreUnavailable,
     UnknownUser,
@@ -67,6 +68,8 @@ class Renewals:
         identity = context.identity
         if identity is None:
             raise LoginRequired(reason=context.reason or None)
+        if not identity.session_id:
+            raise NoSession
         options: Mapping[str, Any] = {"amr": amr, "acr": acr, "token_lifetime": self._parts.grants.token_lifetime}
         if identity.record is None:
             return await self._elevate_tokens(context, identity, options)

@@ -11,6 +11,7 @@ import anyio
 
 from asgi_auth import audit
 from asgi_auth.audit import Audit
+from asgi_auth.backends.issuers import IssuerBackend
 from asgi_auth.backends.jwt import JWTBackend
 from asgi_auth.clock import Clock, wall_clock
 from asgi_auth.directory import Directory
@@ -23,6 +24,7 @@ from asgi_auth.sessions.cookies import name_pattern
 from asgi_auth.settings import Settings
 from asgi_auth.startup import announce
 from asgi_auth.stores import Store
+from asgi_auth.tokens.issuers.trusted import Find
 
 log = logging.getLogger("asgi_auth")
 
@@ -39,6 +41,7 @@ class Runtime:
         *,
         directory: Directory | None = None,
         store: Store | None = None,
+        issuers: Find | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         self.problem: ConfigurationError | None = None
@@ -55,6 +58,7 @@ class Runtime:
         """Whether the store gave no answer when it was last asked."""
         self._given = directory
         self._given_store = store
+        self._given_issuers = issuers
         self._making = threading.Lock()
         self._base: Foundation | None = None
         self._parts: Parts | None = None
@@ -130,6 +134,11 @@ class Runtime:
                 if self.settings.jwt_revocation != "available":
                     raise
         return self._founded().jwt_backend
+
+    @property
+    def issuer_backend(self) -> IssuerBackend | None:
+        """What reads tokens of other issuers, which need no store; None: none of them counts."""
+        return self._founded().issuer_backend
 
     def _verifies_alone(self) -> bool:
         return self.settings.jwt_revocation == "off" and self._founded().keys.configured
@@ -211,6 +220,7 @@ class Runtime:
                         clock=self.clock,
                         directory=self._given,
                         store=self._given_store,
+                        issuers=self._given_issuers,
                         hooks=self.hooks,
                     )
         return self._base

@@ -23,6 +23,7 @@ from asgi_auth.http.cookies import CookieSpec, check, keep_problem
 from asgi_auth.http.forwarded import Proxies, hostname, is_loopback
 from asgi_auth.http.guarding import PathRules
 from asgi_auth.http.starlette_sessions import StarletteSessions
+from asgi_auth.issuer import Issuer
 from asgi_auth.model import BackendName
 
 VARIABLES = "ASGI_AUTH_"
@@ -150,6 +151,12 @@ class Settings(BaseSettings):
 
     jwt_audience: Annotated[str, Read(readers.identifier)] | None = Field(None, examples=["https://api.example.com"])
     """The `aud` of access tokens; see `audience`."""
+
+    jwt_trusted_issuers: Annotated[tuple[Issuer, ...], Read(readers.issuers)] = Field(
+        (),
+        examples=['[{"name": "corp", "issuer": "https://login.example.com", "audience": "https://api.example.com"}]'],
+    )
+    """Other issuers whose access tokens count here."""
 
     jwt_leeway: SecondsOrZero = Field(30.0, le=10 * MINUTE, examples=["30s"])
     """By how much clocks may differ."""
@@ -314,6 +321,11 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             yield name, f"is longer than {VARIABLES}SESSION_LIFETIME ({most}), which ends every session"
     if settings.jwt_key is not None and settings.jwt_key_file is not None:
         yield "jwt_key", f"is set, and {VARIABLES}JWT_KEY_FILE too: keep one of them"
+    if settings.jwt_trusted_issuers and "jwt" not in settings.backends:
+        yield "jwt_trusted_issuers", f"is set, and {VARIABLES}BACKENDS has no jwt to read their tokens"
+    for record in settings.jwt_trusted_issuers:
+        if record.tenant_of(settings.issuer) is not None:
+            yield "jwt_trusted_issuers", f"names our own issuer, {settings.issuer}: our tokens count without that"
     yield from _cookie_contradictions(settings)
     old = settings.starlette_sessions
     if old is not None and "session" not in settings.backends:

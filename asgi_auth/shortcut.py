@@ -22,6 +22,7 @@ class Shortcut:
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
         self._tokens = parts.jwt_backend if "jwt" in settings.backends else None
+        self._issuers = parts.issuer_backend
         self._sessions = "session" in settings.backends
         self._recognised = parts.session_backend.known.get
         self._ask = parts.session_backend.ask
@@ -46,6 +47,8 @@ class Shortcut:
         scope = context.scope
         if token is not None and self._tokens is not None:
             identity = None if scope.get("method") == "OPTIONS" else self._tokens.recall(token)
+            if identity is None and self._issuers is not None and scope.get("method") != "OPTIONS":
+                identity = self._issuers.recall(token)
             if identity is None:
                 return False
             context.identity = identity

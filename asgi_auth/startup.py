@@ -6,6 +6,7 @@ import logging
 from urllib.parse import parse_qsl
 
 from asgi_auth import audit
+from asgi_auth.issuer import HOLE
 from asgi_auth.parts import Parts
 from asgi_auth.settings import Settings
 from asgi_auth.stores.opening import in_the_clear
@@ -80,6 +81,12 @@ def risks(settings: Settings) -> list[str]:
             "ASGI_AUTH_SESSION_PARTITIONED is for an application in another site's frame, where browsers send no "
             f"SameSite={settings.session_samesite.capitalize()} cookie: set ASGI_AUTH_SESSION_SAMESITE=none, too"
         )
+    found += [
+        f"users of any tenant of issuer {record.name} count here: name those that may in its require, "
+        '{"tid": ["…"]}, unless everybody may'
+        for record in settings.jwt_trusted_issuers
+        if any(HOLE in iss for iss in record.identifiers) and not record.require.keys() & {"tid"}
+    ]
     if "jwt" in settings.backends and settings.password_grant:
         found.append(
             "the password grant is on, which RFC 9700 forbids; with ASGI_AUTH_PASSWORD_GRANT=off /login gives tokens"

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretBytes, SecretStr, ValidationError
 
+from asgi_auth import Issuer
 from asgi_auth.durations import Rate
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.http.forwarded import Proxies
@@ -33,7 +34,7 @@ EXISTING = {
     *("session_limit", "session_limit_policy", "session_rotate", "session_max_size", "anonymous_idle", "passive_paths"),
     "insecure_http",
     *("jwt_algorithm", "jwt_key", "jwt_key_file", "jwt_issuer", "jwt_audience", "jwt_leeway", "jwt_max_size"),
-    "jwt_revocation",
+    *("jwt_revocation", "jwt_trusted_issuers"),
     *("access_lifetime", "refresh_lifetime", "refresh_grace", "refresh_redelivery", "password_grant", "login_rate"),
     *("password_min_length", "password_blocklist", "password_workers", "fresh", "trusted_origins", "trusted_proxies"),
 }
@@ -136,6 +137,11 @@ GOOD: list[tuple[str, str, Any]] = [
     ("jwt_issuer", "https://id.example.com/", "https://id.example.com/"),
     ("jwt_issuer", "my-service", "my-service"),
     ("jwt_audience", "urn:api?v=1#x", "urn:api?v=1#x"),
+    (
+        "jwt_trusted_issuers",
+        '[{"name": "corp", "issuer": "https://login.example.com", "audience": "api"}]',
+        (Issuer("corp", "https://login.example.com", audience=("api",)),),
+    ),
     ("jwt_leeway", "0", 0.0),
     ("jwt_max_size", "4096", 4096),
     ("access_lifetime", "5m", 300.0),
@@ -257,6 +263,7 @@ BAD: list[tuple[str, str, str]] = [
     ("jwt_algorithm", "", "is empty"),
     ("jwt_key", "", "is empty"),
     ("jwt_key", " ", "is empty"),
+    ("jwt_trusted_issuers", "corp", "no JSON"),
     ("jwt_key_file", "", "is empty"),
     ("jwt_key_file", "-----BEGIN PRIVATE KEY-----", "not what is in it"),
     ("jwt_key_file", '{"kty": "oct"}', "not what is in it"),

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from asgi_auth.endpoints import discovery, login, sessions, token, tokens_told
 from asgi_auth.endpoints.call import Call
 from asgi_auth.entrance import enter
-from asgi_auth.errors import MethodNotAllowed
+from asgi_auth.errors import MethodNotAllowed, NoSession
 from asgi_auth.http import values
 from asgi_auth.http.answers import Answer, preflight
 from asgi_auth.http.credentials import has_preflight
@@ -29,10 +29,12 @@ class Endpoint:
     Attributes:
         handlers: by method.
         open: whatever credentials come along are never a reason to refuse, and never an identity.
+        sessionless: whether it is there for a token of another issuer, too, which has no session here.
     """
 
     handlers: Mapping[str, Handler]
     open: bool = False
+    sessionless: bool = False
 
     @property
     def allow(self) -> str:
@@ -51,6 +53,9 @@ class Endpoint:
             raise MethodNotAllowed(allow=self.allow)
         if not self.open:
             await enter(call.context, path="", active=False)
+            identity = call.context.identity
+            if identity is not None and not identity.session_id and not self.sessionless:
+                raise NoSession
         return await handler(call)
 
 
@@ -70,7 +75,7 @@ class Endpoints:
             "/token": Endpoint({"POST": token.token}, open=True),
             "/revoke": Endpoint({"POST": tokens_told.revoke}, open=True),
             "/introspect": Endpoint({"POST": tokens_told.introspect}),
-            "/me": Endpoint({"GET": sessions.me}),
+            "/me": Endpoint({"GET": sessions.me}, sessionless=True),
             "/sessions": Endpoint({"GET": sessions.listed, "DELETE": sessions.end_others}),
         }
         self._one_session = Endpoint({"DELETE": sessions.end_one})

@@ -11,8 +11,10 @@ from asgi_auth.stores import Ended, Keep, Loaded, is_sid
 
 
 async def me(call: Call) -> Answer:
-    """Who is calling, by which session. Never counts as activity."""
+    """Who is calling, by which session, if it is one of ours. Never counts as activity."""
     identity = call.identity
+    if not identity.session_id:
+        return json_answer(200, {"user": identity.user.public(), "session": None, "backend": identity.backend})
     user, record = identity.user, identity.record
     if record is None or identity.row is None:
         loaded = await call.parts.store.load(identity.session_id)
