@@ -106,9 +106,10 @@ class IssuerBackend:
             found = read(claims, record, answer.tenant, Times(now, self._leeway, self._longest))
         except InvalidToken as refusal:
             return Rejected(error=refusal.description, forged=refusal.description != InvalidToken.EXPIRED)
+        if found.jkt:  # it came as a bearer's
+            return Rejected(error=InvalidToken.INVALID, forged=True)
         identity = _identity(found)
-        if not found.jkt:
-            self._remember(token, identity, answer, keys)
+        self._remember(token, identity, answer, keys)
         return identity
 
     def _remember(self, token: bytes, identity: Identity, answer: Answer, keys: KeySet) -> None:
