@@ -30,7 +30,7 @@ from asgi_auth.model import Record, Session, scope_text
 from asgi_auth.parts import Parts
 from asgi_auth.secret import digest, new_secret
 from asgi_auth.stores import Ended, Keep, Loaded, Presented
-from asgi_auth.tokens.access import generation_of
+from asgi_auth.tokens.claims import generation_of
 from asgi_auth.tokens.grants import TokenPair, allowed
 
 log = logging.getLogger("asgi_auth")

@@ -9,11 +9,11 @@ from asgi_auth import audit
 from asgi_auth.audit import Audit
 from asgi_auth.clock import Clock
 from asgi_auth.errors import InvalidToken, StoreUnavailable
-from asgi_auth.frozen import frozen
 from asgi_auth.identity import Identity, Rejected
-from asgi_auth.model import User, scope_tokens
+from asgi_auth.model import User
 from asgi_auth.recent import Recent
-from asgi_auth.tokens.access import AccessTokens, Claims
+from asgi_auth.tokens.access import AccessTokens
+from asgi_auth.tokens.claims import Claims
 from asgi_auth.tokens.keyring import KeyRing
 from asgi_auth.view import Stamp, Standing, View
 
@@ -154,9 +154,9 @@ def stamp_of(claims: Claims) -> Stamp:
 
 
 def _identity(claims: Claims) -> Identity:
-    scopes = scope_tokens(claims.scope)
+    scopes = claims.scopes
     return Identity(
-        user=User(claims.sub, scopes=scopes, claims=frozen(claims.payload)),
+        user=User(claims.sub, scopes=scopes, claims=claims.payload),
         backend="jwt",
         session_id=claims.sid,
         scopes=scopes,

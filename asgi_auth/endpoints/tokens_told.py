@@ -12,7 +12,7 @@ from asgi_auth.errors import InvalidToken
 from asgi_auth.guards import Requirement, decide
 from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.http.bodies import text
-from asgi_auth.tokens.access import Claims
+from asgi_auth.tokens.claims import Claims
 
 INTROSPECT = Requirement(frozenset({"introspect"}))
 

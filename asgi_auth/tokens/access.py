@@ -3,90 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, Field, SkipValidation, Strict, TypeAdapter
+from dataclasses import dataclass
 
 from asgi_auth.errors import InvalidScope, InvalidToken
-from asgi_auth.http.strict import strict_json
-from asgi_auth.model import scope_tokens
-from asgi_auth.tokens.jose import VerifyingKey, decode_base64url, encode_base64url, json_segment, kid_of, parse
+from asgi_auth.tokens.claims import HISTORY, Claims, read_claims
+from asgi_auth.tokens.jose import VerifyingKey, encode_base64url, json_segment, kid_of, parse
 from asgi_auth.tokens.keys import SigningKey
 
-_HISTORY = struct.Struct(">4sI")
 _TYPES = frozenset({"at+jwt", "application/at+jwt"})
-
-
-def _scope(text: str) -> str:
-    scope_tokens(text)
-    return text
-
-
-Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
-Texts = tuple[Text, ...]
-# A bool is an int to Python, and a float is no NumericDate that two parsers agree on.
-Number = Annotated[int, Strict(), Field(ge=0, le=2**53)]
-Scope = Annotated[str, AfterValidator(_scope)]
-TokenId = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,15}\.[A-Za-z0-9_-]+$")]
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What an access token says. Times are whole seconds since the epoch.
-
-    Attributes:
-        aud: as it stands in the token; ours is one text.
-        ver: the user's revision when the token was made.
-        payload: all claims, as they were read.
-        acr: None: not known.
-        amr_at: when each of `amr` was used; None: all of them at `auth_time`.
-    """
-
-    iss: Text
-    sub: Text
-    aud: Text | Texts
-    exp: Number
-    iat: Number
-    nbf: Number
-    jti: TokenId
-    client_id: Text
-    sid: Text
-    scope: Scope
-    auth_time: Number
-    amr: Texts
-    ver: Number
-    payload: SkipValidation[Mapping[str, Any]] = field(repr=False, compare=False)
-    acr: Text | None = None
-    amr_at: tuple[Number, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.amr_at is not None and len(self.amr_at) != len(self.amr):
-            raise ValueError("amr_at")
-
-    @property
-    def methods(self) -> dict[str, float]:
-        """When each authentication method was used."""
-        times = (self.auth_time,) * len(self.amr) if self.amr_at is None else self.amr_at
-        return dict(zip(self.amr, times, strict=True))
-
-    @property
-    def generation(self) -> int:
-        """Of the refresh token that it came with: the beginning of `jti`."""
-        return generation_of(self.jti)
-
-    @property
-    def history(self) -> tuple[str, int]:
-        """The store's epoch and era when it was made, as the rest of `jti` has them; another issuer's random bytes are
-        an epoch that nobody knows."""
-        try:
-            epoch, era = _HISTORY.unpack_from(decode_base64url(self.jti.partition(".")[2].encode("ascii")))
-        except (ValueError, struct.error):
-            return "", 0
-        return epoch.hex(), era
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +110,7 @@ class AccessTokens:
         if key is None:
             raise InvalidToken
         key.verify(compact)
-        claims = _read(compact.payload)
+        claims = read_claims(compact.payload)
         if (
             claims.iss != self.issuer
             or max(claims.iat, claims.nbf) > now + self.leeway
@@ -206,24 +131,4 @@ def _token_id(history: tuple[str, int] | None) -> bytes:
     if history is None:
         return secrets.token_bytes(32)
     epoch, era = history
-    return _HISTORY.pack(bytes.fromhex(epoch), era) + secrets.token_bytes(24)
-
-
-def _read(payload: bytes) -> Claims:
-    try:
-        claims = strict_json(payload)
-        if not isinstance(claims, dict) or claims.get("acr", "") is None:
-            raise ValueError
-        return _claims().validate_python({**claims, "payload": claims})
-    except ValueError:  # pydantic's is one
-        raise InvalidToken from None
-
-
-@cache
-def _claims() -> TypeAdapter[Claims]:
-    return TypeAdapter(Claims)
-
-
-def generation_of(jti: str) -> int:
-    """Of which refresh token's pair an access token with this `jti` is."""
-    return int(jti.partition(".")[0])
+    return HISTORY.pack(bytes.fromhex(epoch), era) + secrets.token_bytes(24)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from token_forge import EVERY_ALGORITHM, ISSUER, NOW, TOKENS, claims, finder, header, private_jwk, sign, signing_key
 
 from asgi_auth.errors import InvalidToken
-from asgi_auth.tokens.access import Claims
+from asgi_auth.tokens.claims import Claims
 from asgi_auth.tokens.jose import decode_base64url
 from asgi_auth.tokens.keys import SigningKey, generate
 

@@ -1,0 +1,177 @@
+"""What an access token says: the payload of one whose signature is right comes in, its claims go out, or a refusal.
+
+No key, no clock, no setting: whether the token is for us and still good, the verifier says.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, Field, SkipValidation, Strict, TypeAdapter
+
+from asgi_auth.errors import InvalidToken
+from asgi_auth.frozen import FrozenDict, FrozenList, frozen
+from asgi_auth.http.strict import strict_json
+from asgi_auth.model import scope_tokens
+from asgi_auth.tokens.jose import decode_base64url
+
+HISTORY = struct.Struct(">4sI")
+"""With what the random part of a `jti` begins: the store's epoch and era."""
+
+_scopes = lru_cache(maxsize=1024)(scope_tokens)
+"""Many tokens have the same."""
+
+
+def _scope(text: str) -> str:
+    _scopes(text)
+    return text
+
+
+_JTI = r"[1-9][0-9]{0,15}\.[A-Za-z0-9_-]+"
+
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+Texts = tuple[Text, ...]
+# A bool is an int to Python, and a float is no NumericDate that two parsers agree on.
+Number = Annotated[int, Strict(), Field(ge=0, le=2**53)]
+Scope = Annotated[str, AfterValidator(_scope)]
+TokenId = Annotated[str, Field(pattern=f"^{_JTI}$")]
+
+
+class Claims(NamedTuple):
+    """What an access token says. Times are whole seconds since the epoch.
+
+    Attributes:
+        aud: as it stands in the token; ours is one text.
+        ver: the user's revision when the token was made.
+        payload: all claims, as they were read; nobody can change them.
+        acr: None: not known.
+        amr_at: when each of `amr` was used; None: all of them at `auth_time`.
+    """
+
+    iss: Text
+    sub: Text
+    aud: Text | Texts
+    exp: Number
+    iat: Number
+    nbf: Number
+    jti: TokenId
+    client_id: Text
+    sid: Text
+    scope: Scope
+    auth_time: Number
+    amr: Texts
+    ver: Number
+    payload: SkipValidation[Mapping[str, Any]]
+    acr: Text | None = None
+    amr_at: tuple[Number, ...] | None = None
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The tokens of `scope`."""
+        return _scopes(self.scope)
+
+    @property
+    def methods(self) -> dict[str, float]:
+        """When each authentication method was used."""
+        times = (self.auth_time,) * len(self.amr) if self.amr_at is None else self.amr_at
+        return dict(zip(self.amr, times, strict=True))
+
+    @property
+    def generation(self) -> int:
+        """Of the refresh token that it came with: the beginning of `jti`."""
+        return generation_of(self.jti)
+
+    @property
+    def history(self) -> tuple[str, int]:
+        """The store's epoch and era when it was made, as the rest of `jti` has them; another issuer's random bytes are
+        an epoch that nobody knows."""
+        try:
+            epoch, era = HISTORY.unpack_from(decode_base64url(self.jti.partition(".")[2].encode("ascii")))
+        except (ValueError, struct.error):
+            return "", 0
+        return epoch.hex(), era
+
+
+def generation_of(jti: str) -> int:
+    """Of which refresh token's pair an access token with this `jti` is."""
+    return int(jti.partition(".")[0])
+
+
+def read_claims(payload: bytes) -> Claims:
+    """What a payload says (RFC 9068 §2.2, and the claims that are ours). Raises InvalidToken: it breaks a rule."""
+    return read_usual(payload) or read_any(payload)
+
+
+def read_any(payload: bytes) -> Claims:
+    """The same, whatever its form."""
+    try:
+        claims = strict_json(payload)
+        if not isinstance(claims, dict) or claims.get("acr", "") is None:
+            raise ValueError
+        known = {name: claims[name] for name in Claims._fields if name in claims}
+        read = _adapter().validate_python({**known, "payload": frozen(claims)})
+        if read.amr_at is not None and len(read.amr_at) != len(read.amr):
+            raise ValueError
+    except ValueError:  # pydantic's is one
+        raise InvalidToken from None
+    return read
+
+
+@cache
+def _adapter() -> TypeAdapter[Claims]:
+    return TypeAdapter(Claims)
+
+
+_TEXT = r'"([^"\\\x00-\x1f\x7f]+)"'
+_TEXTS = r'\["([^"\\\x00-\x1f\x7f]+(?:","[^"\\\x00-\x1f\x7f]+)*)"\]'
+_NUMBER = "(0|[1-9][0-9]{0,14})"
+_FORMS = {
+    **dict.fromkeys(("iss", "sub", "aud"), _TEXT),
+    **dict.fromkeys(("exp", "iat", "nbf"), _NUMBER),
+    "jti": f'"({_JTI})"',
+    **dict.fromkeys(("client_id", "sid"), _TEXT),
+    "scope": _TEXT.replace("+", "*"),
+    "auth_time": _NUMBER,
+    "amr": _TEXTS,
+    "ver": _NUMBER,
+}
+_MEMBERS = ",".join(f'"{name}":{form}' for name, form in _FORMS.items())
+_USUAL = re.compile(rf'\{{{_MEMBERS}(?:,"acr":{_TEXT})?\}}')
+"""A payload as `issue` writes it: these claims in this order, no escapes, no spaces, so that there is one reading."""
+
+
+def read_usual(payload: bytes) -> Claims | None:
+    """The same of a payload as `issue` writes it, in a quarter of the time. None: it is another, and may be right."""
+    try:
+        form = _USUAL.fullmatch(payload.decode("utf-8"))
+        if form is None:
+            return None
+        iss, sub, aud, exp, iat, nbf, jti, client_id, sid, scope, auth_time, amr, ver, acr = form.groups()
+        _scopes(scope)
+    except ValueError:
+        return None
+    expires, issued, begins, login, revision = int(exp), int(iat), int(nbf), int(auth_time), int(ver)
+    methods = amr.split('","')
+    said = FrozenDict(
+        iss=iss,
+        sub=sub,
+        aud=aud,
+        exp=expires,
+        iat=issued,
+        nbf=begins,
+        jti=jti,
+        client_id=client_id,
+        sid=sid,
+        scope=scope,
+        auth_time=login,
+        amr=FrozenList(methods),
+        ver=revision,
+    )
+    if acr is not None:
+        said = FrozenDict(said, acr=acr)
+    amr = tuple(methods)
+    return Claims(iss, sub, aud, expires, issued, begins, jti, client_id, sid, scope, login, amr, revision, said, acr)
