@@ -128,3 +128,8 @@ def respond(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **h
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+def silent(until: threading.Event) -> Answer:
+    """Says nothing until then."""
+    return lambda handler: until.wait(30) and None

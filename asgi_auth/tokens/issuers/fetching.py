@@ -130,7 +130,7 @@ async def get(url: str, *, etag: str = "") -> Document:
     http = _httpx()
     async with (
         http.AsyncClient(
-            follow_redirects=False, timeout=LONGEST, trust_env=url.startswith("https:"), headers=asked
+            follow_redirects=False, timeout=None, trust_env=url.startswith("https:"), headers=asked
         ) as client,
         client.stream("GET", url) as response,
     ):

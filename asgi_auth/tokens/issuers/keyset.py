@@ -100,7 +100,7 @@ def _members(document: bytes) -> list[Any]:
         text = document.decode("utf-8")
         if is_deeper(text, MAX_DEPTH):
             raise ValueError
-        found = json.loads(text, object_pairs_hook=_once, parse_int=str, parse_float=str)
+        found = json.loads(text, object_pairs_hook=_once, parse_int=_no, parse_float=_no)
     except ValueError:
         raise InvalidDocument("the keys are not JSON") from None
     keys = found.get("keys") if isinstance(found, dict) else None
@@ -113,6 +113,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
     """An object; none, if a member comes twice: that key is unreadable, the others are not."""
     members = dict(pairs)
     return members if len(members) == len(pairs) else None
+
+
+def _no(number: str) -> None:
+    """No member of a key is a number, and reading a long one takes long."""
 
 
 def _prepared(jwk: Any, record: Issuer) -> Iterator[Published]:
