@@ -77,7 +77,8 @@ VIEW_STALE = Kind("view_stale", "WARN", "The local view is not kept current, so 
 TOKEN_UNCHECKED = Kind(
     "unrevocable_token_accepted", "WARN", "A token was accepted without knowing whether it was revoked", 0.0
 )
-KEY_ROTATED = Kind("key_rotated", "WARN", "A new signing key was made")
+KEY_ROTATED = Kind("key_rotated", "WARN", "Another signing key took the place of one")
+KEY_REVOKED = Kind("key_revoked", "CRITICAL", "A signing key was revoked, with all that it signed")
 STARTUP = Kind("sys_startup", "WARN", "Authentication started")
 SHUTDOWN = Kind("sys_shutdown", "WARN", "Authentication stopped")
 

@@ -15,6 +15,7 @@ from asgi_auth import audit
 from asgi_auth.accounts import Accounts
 from asgi_auth.context import Context
 from asgi_auth.durations import format_duration, parse_duration
+from asgi_auth.errors import ConfigurationError
 from asgi_auth.logins import Logins
 from asgi_auth.model import Session, User, methods, scope_tokens
 from asgi_auth.renewals import Renewals
@@ -268,6 +269,37 @@ class Auth(Accounts):
         asked = None if scopes is None else scope_tokens(scopes)
         return await Logins(await self.opened()).refresh(refresh_token, client_id=client_id, asked=asked)
 
+    async def rotate_keys(self, *, at_once: bool = False) -> str:
+        """Let the next signing key take the place of the one that signs, in all processes; see docs/keys.md.
+
+        Args:
+            at_once: a wholly new key signs now, though verifiers elsewhere may not have it yet.
+
+        Returns:
+            Its `kid`. Unless `at_once` it signs only when it has been published for ten minutes.
+
+        Raises:
+            ConfigurationError: the keys are the configuration's, or no key signs anything here.
+        """
+        keys = (await self.opened()).keys
+        self._with_tokens()
+        return (await keys.rotate(at_once=at_once)).key.kid
+
+    async def revoke_key(self, kid: str, *, wait: bool = False) -> bool:
+        """Let nothing count any more that this key signed, and the next one sign. Sessions and refresh tokens live on.
+        Whether it was there. `wait`: as in `revoke`.
+
+        Raises:
+            ConfigurationError: as `rotate_keys`.
+        """
+        parts = await self.opened()
+        self._with_tokens()
+        async with parts.view.settled(wait):
+            was_there = await parts.keys.revoke(kid)
+        if was_there:
+            parts.audit.record(audit.KEY_REVOKED, kid)
+        return was_there
+
     # ------------------------------------------------------------------ inside
 
     def _lifetime(self, lifetime: float | str | timedelta | None) -> float | None:
@@ -282,6 +314,10 @@ class Auth(Accounts):
         if not 0 < seconds <= longest:
             raise ValueError(f"a session's lifetime is at most SESSION_LIFETIME, which is {format_duration(longest)}")
         return seconds
+
+    def _with_tokens(self) -> None:
+        if "jwt" not in self.settings.backends:
+            raise ConfigurationError("ASGI_AUTH_BACKENDS has no jwt, so no key signs anything")
 
     def _context(self, request: Any) -> Context:
         context = Context.of(request)

@@ -33,8 +33,9 @@ from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.grants import Grants, Lifetimes
 from asgi_auth.tokens.issuers.trusted import Find, Trusted
 from asgi_auth.tokens.keyring import KeyRing
-from asgi_auth.tokens.keys import load_keys
+from asgi_auth.tokens.keys import load_all
 from asgi_auth.tokens.refresh import RefreshCodec
+from asgi_auth.tokens.ring import LEAD, Plan
 from asgi_auth.users import Users
 from asgi_auth.view import View
 
@@ -104,14 +105,12 @@ def found(
     store = view.store
     if directory is None:
         directory = _directory(settings, store)
-    key_text = settings.key_text()
     log = Audit(settings.realm, clock=clock)
     keys = KeyRing(
         store,
-        algorithm=settings.jwt_algorithm,
-        configured=load_keys(key_text, settings.jwt_algorithm) if key_text is not None else (),
+        plan=_key_plan(settings),
+        configured=load_all(settings.key_texts(), settings.jwt_algorithm),
         secrets=settings.secrets,
-        token_lifetime=settings.access_lifetime + settings.jwt_leeway,
         clock=clock,
         changed=lambda: view.keys_changed,
         made=lambda kid: log.record(audit.KEY_ROTATED, kid),
@@ -232,6 +231,13 @@ async def _shared(settings: Settings, store: Store, ring: str, secret: str) -> t
     """The id of the key ring and the secrets that sign cookies; those given, if there are none yet."""
     ring = await store.once("ring", ring)
     return ring, settings.secrets or ((await store.once("secret", secret)).encode("ascii"),)
+
+
+def _key_plan(settings: Settings) -> Plan:
+    # A token may come from a process whose clock was ahead of the one that retired its key.
+    token_lifetime = settings.access_lifetime + 2 * settings.jwt_leeway
+    every = settings.jwt_rotate
+    return Plan(settings.jwt_algorithm, token_lifetime, LEAD if every is None else min(LEAD, every / 2), every)
 
 
 def _store_name(settings: Settings) -> str:

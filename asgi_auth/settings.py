@@ -145,6 +145,10 @@ class Settings(BaseSettings):
     """PEM, JWK, JWKS or secrets to sign with, newest first. None: `jwt_key_file`, else the key ring in the store."""
 
     jwt_key_file: Annotated[Path, Read(readers.file)] | None = Field(None, examples=["/run/secrets/signing-key.pem"])
+    """A file of such text, or a directory of such files, of which the last name is the newest."""
+
+    jwt_rotate: Annotated[float | None, Read(readers.off_or_positive)] = Field(90 * DAY, examples=["90d"])
+    """The age at which a key of the ring is retired and the next one signs. None: only when somebody says so."""
 
     jwt_issuer: Annotated[str, Read(readers.issuer)] | None = Field(None, examples=["https://app.example.com"])
     """The `iss` of access tokens, to the letter; see `issuer`."""
@@ -278,22 +282,21 @@ class Settings(BaseSettings):
         """The bytes of `secret`, newest first. Not to be shown."""
         return tuple(one.get_secret_value() for one in self.secret)
 
-    def key_text(self) -> str | None:
-        """`jwt_key`, or what is in `jwt_key_file`; None: neither is set. Not to be shown. Raises ConfigurationError:
-        the file cannot be read, or is empty."""
+    def key_texts(self) -> dict[str, str]:
+        """The texts of `jwt_key`, or of the file or files of `jwt_key_file`, newest first, by where each comes from;
+        empty: neither is set. Not to be shown. Raises ConfigurationError: a file cannot be read, or is empty."""
         if self.jwt_key is not None:
-            return self.jwt_key.get_secret_value()
+            return {f"{VARIABLES}JWT_KEY": self.jwt_key.get_secret_value()}
         if self.jwt_key_file is None:
-            return None
+            return {}
         try:
-            text = self.jwt_key_file.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            text = ""
+            files = _newest_first(self.jwt_key_file) if self.jwt_key_file.is_dir() else [self.jwt_key_file]
         except OSError as error:
-            raise ConfigurationError(_problem("jwt_key_file", f"the file cannot be read: {error.strerror}")) from error
-        if not text.strip():
-            raise ConfigurationError(_problem("jwt_key_file", "the file holds no text in UTF-8"))
-        return text
+            what = f"the directory cannot be read: {error.strerror}"
+            raise ConfigurationError(_problem("jwt_key_file", what)) from error
+        if not files:
+            raise ConfigurationError(_problem("jwt_key_file", "there is no file in this directory"))
+        return {f"{VARIABLES}JWT_KEY_FILE ({file})": _text_of(file) for file in files}
 
     def describe(self, *, changed: bool = False) -> dict[str, str]:
         """Every variable with its value as text, fit to be shown: secrets as `set (2)`, the store without its password.
@@ -309,6 +312,26 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
         for variable, text in self.describe(changed=True).items():
             yield variable.removeprefix(VARIABLES).lower(), text
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    """The files of a directory, the last name first. Hidden ones are not of it: Kubernetes keeps a secret's files in
+    one, with a link to each."""
+    found = [one for one in directory.iterdir() if not one.name.startswith(".") and not one.is_dir()]
+    return sorted(found, key=lambda one: one.name, reverse=True)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    except OSError as error:
+        what = f"the file {file} cannot be read: {error.strerror}"
+        raise ConfigurationError(_problem("jwt_key_file", what)) from error
+    if not text.strip():
+        raise ConfigurationError(_problem("jwt_key_file", f"the file {file} holds no text in UTF-8"))
+    return text
 
 
 def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -51,7 +51,7 @@ def risks(settings: Settings) -> list[str]:
     found = []
     if not settings.secret:
         both = "the keys that sign cookies and tokens lie"
-        what = both if settings.key_text() is None else "the key that signs cookies lies"
+        what = both if not settings.key_texts() else "the key that signs cookies lies"
         found.append(f"{what} in the store in the clear: whoever reads it can log in; set ASGI_AUTH_SECRET")
     if settings.store.startswith("memory:"):
         found.append("the store is memory: every restart logs everybody out, and other processes have another one")

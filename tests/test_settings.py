@@ -6,6 +6,8 @@ import copy
 import os
 import pickle
 import re
+import subprocess
+import sys
 import traceback
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +36,7 @@ EXISTING = {
     *("session_limit", "session_limit_policy", "session_rotate", "session_max_size", "anonymous_idle", "passive_paths"),
     "insecure_http",
     *("jwt_algorithm", "jwt_key", "jwt_key_file", "jwt_issuer", "jwt_audience", "jwt_leeway", "jwt_max_size"),
-    *("jwt_revocation", "jwt_trusted_issuers"),
+    *("jwt_rotate", "jwt_revocation", "jwt_trusted_issuers"),
     *("access_lifetime", "refresh_lifetime", "refresh_grace", "refresh_redelivery", "password_grant", "login_rate"),
     *("password_min_length", "password_blocklist", "password_workers", "fresh", "trusted_origins", "trusted_proxies"),
 }
@@ -124,6 +126,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("jwt_revocation", "Available", "available"),
     ("session_rotate", "24h", 86_400.0),
     ("session_rotate", "off", None),
+    ("jwt_rotate", "30d", 30 * 86_400.0),
+    ("jwt_rotate", "off", None),
     ("session_max_size", "1000", 1000),
     ("anonymous_idle", "5m", 300.0),
     ("passive_paths", "/poll, /live/*", PathRules.parse("/poll, /live/*", requirements=False)),
@@ -252,6 +256,7 @@ BAD: list[tuple[str, str, str]] = [
     ("session_limit_policy", "drop", "'evict' or 'refuse'"),
     ("jwt_revocation", "on", "'strict', 'available' or 'off'"),
     ("session_rotate", "0", "longer than 0"),
+    ("jwt_rotate", "0", "longer than 0"),
     ("session_max_size", "0", "greater than or equal to 1"),
     ("anonymous_idle", "0s", "longer than 0"),
     ("passive_paths", "/poll=any", "a path alone"),
@@ -688,9 +693,80 @@ def test_realm_host_and_origin_are_those_of_the_url(
 
 def test_the_key_is_that_of_the_variable_or_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("from the file")
-    assert Settings().key_text() is None
-    assert Settings(jwt_key="from the variable").key_text() == "from the variable"
-    assert Settings(jwt_key_file=str(tmp_path / "key.pem")).key_text() == "from the file"
+    assert Settings().key_texts() == {}
+    assert Settings(jwt_key="from the variable").key_texts() == {"ASGI_AUTH_JWT_KEY": "from the variable"}
+    named = f"ASGI_AUTH_JWT_KEY_FILE ({tmp_path}/key.pem)"
+    assert Settings(jwt_key_file=str(tmp_path / "key.pem")).key_texts() == {named: "from the file"}
+
+
+def secret_of_kubernetes(directory: Path, revision: str, **files: str) -> None:
+    """Files as a pod sees those of a secret: links through a link that one rename turns to the new ones."""
+    (directory / revision).mkdir(parents=True)
+    for name, text in files.items():
+        (directory / revision / name).write_text(text)
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(Path("..data") / name)
+    (directory / "..next").symlink_to(revision)
+    (directory / "..next").rename(directory / "..data")
+
+
+def test_the_keys_of_a_directory_are_those_of_its_files_the_last_name_first(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    secret_of_kubernetes(keys, "..2026_01", **{"2025-07": "first", "2026-01": "second"})
+    assert list(Settings(jwt_key_file=keys).key_texts().values()) == ["second", "first"]
+    secret_of_kubernetes(keys, "..2026_07", **{"2026-01": "second", "2026-07": "third"})
+    (keys / "2025-07").unlink()
+    (keys / "ignored").mkdir()
+    (keys / ".hidden").write_text("an editor's")
+    texts = Settings(jwt_key_file=keys).key_texts()
+    assert list(texts.values()) == ["third", "second"]
+    assert next(iter(texts)) == f"ASGI_AUTH_JWT_KEY_FILE ({keys}/2026-07)"
+
+
+def test_a_directory_of_keys_that_cannot_be_used_says_what_is_wrong(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+
+    def said() -> str:
+        with pytest.raises(ConfigurationError, match="ASGI_AUTH_JWT_KEY_FILE") as caught:
+            Settings(jwt_key_file=keys).key_texts()
+        return str(caught.value)
+
+    assert "there is no file in this directory" in said()
+    (keys / "gone").symlink_to("nowhere")
+    assert "gone cannot be read: No such file" in said()
+    (keys / "gone").unlink()
+    (keys / "empty").touch()
+    assert "empty holds no text" in said()
+
+
+AS_SOMEBODY_ELSE = """
+import os, sys
+from asgi_auth.errors import ConfigurationError
+from asgi_auth.settings import Settings
+
+if os.geteuid() == 0:
+    os.setresuid(65534, 65534, 65534)  # root may read everything
+try:
+    Settings(jwt_key_file=sys.argv[1]).key_texts()
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("locked", ["keys", "keys/key.pem"])
+def test_keys_that_may_not_be_read_say_so(tmp_path: Path, locked: str) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "key.pem").write_text("a key")
+    (tmp_path / locked).chmod(0)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", AS_SOMEBODY_ELSE, tmp_path / "keys"], capture_output=True, text=True, check=True
+        )
+    finally:
+        (tmp_path / locked).chmod(0o700)
+    assert "ASGI_AUTH_JWT_KEY_FILE" in done.stdout
+    assert "cannot be read: Permission denied" in done.stdout
 
 
 @pytest.mark.parametrize(("content", "what"), [(None, "cannot be read"), (b" \n", "no text"), (b"\xff\xfe", "no text")])
@@ -699,7 +775,7 @@ def test_a_key_file_that_cannot_be_used_names_its_variable(tmp_path: Path, conte
         (tmp_path / "file").write_bytes(content)
     settings = Settings(jwt_key_file=tmp_path / "file")
     with pytest.raises(ConfigurationError, match=rf"ASGI_AUTH_JWT_KEY_FILE: .*{what}"):
-        settings.key_text()
+        settings.key_texts()
 
 
 def test_settings_can_be_copied_and_pickled() -> None:

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from asgi_auth.auth import Auth
-from asgi_auth.cli import reports, sessions
+from asgi_auth.cli import keys, reports, sessions
 from asgi_auth.cli.console import Id, Json, Name, environment, fail, password, run, say, show_json, show_table
 from asgi_auth.cli.lookups import free, user_of
 from asgi_auth.directory import storable
-from asgi_auth.errors import ConfigurationError
 from asgi_auth.model import User, scope_text, scope_tokens
 from asgi_auth.passwords import name_key
 from asgi_auth.secret import new_secret
@@ -27,10 +26,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 users = typer.Typer(help="The users in the store.", no_args_is_help=True, rich_markup_mode=None)
-keys = typer.Typer(help="The keys that sign access tokens.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(users, name="users")
 app.add_typer(sessions.commands, name="sessions")
-app.add_typer(keys, name="keys")
+app.add_typer(keys.commands, name="keys")
 
 
 TAKES_ARGUMENTS = {"allow_extra_args": True}  # to say what is wrong with them without repeating them
@@ -143,40 +141,6 @@ def list_users(json: Json = False) -> None:
                 for row in rows
             ),
         )
-
-
-@keys.command("list")
-def list_keys(json: Json = False) -> None:
-    """List the keys that tokens are signed and verified by, the newest first."""
-    rows = run(environment(), reports.keys)
-    if json:
-        show_json(row._asdict() for row in rows)
-    else:
-        show_table(
-            columns=["KEY", "ALGORITHM", "SOURCE", "STATE", "MADE"],
-            rows=(
-                (
-                    row.kid,
-                    row.algorithm,
-                    row.source,
-                    row.state,
-                    "" if row.created_at is None else reports.moment(row.created_at),
-                )
-                for row in rows
-            ),
-        )
-
-
-@keys.command()
-def rotate() -> None:
-    """Make a new key for all processes to sign with. The old ones verify until their last token is over."""
-
-    async def rotated(auth: Auth) -> str:
-        if "jwt" not in auth.settings.backends:
-            raise ConfigurationError("ASGI_AUTH_BACKENDS has no jwt, so no key signs anything")
-        return (await auth.parts.keys.rotate()).kid
-
-    say(f"{run(environment(), rotated)} signs from now on")
 
 
 def _show_facts(facts: list[reports.Fact], given: Collection[str], found: list[str]) -> None:

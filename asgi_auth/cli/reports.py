@@ -23,21 +23,31 @@ class Fact(NamedTuple):
 
 
 class KeyRow(NamedTuple):
-    """A key that tokens are signed or verified by. Times are seconds since the epoch; `until`: the last token that it
-    signed is over by then."""
+    """A key that tokens are signed or verified by. Times are seconds since the epoch.
+
+    Attributes:
+        signs: whether tokens are signed with it now.
+        signs_from: since when, or from when on; None: it is the next one, or one of the configuration.
+        until: the last token that it signed is over by then; None: that is not known yet.
+    """
 
     kid: str
     algorithm: str
     source: str
     signs: bool
     created_at: float | None = None
+    signs_from: float | None = None
     until: float | None = None
 
     @property
     def state(self) -> str:
         if self.signs:
             return "signs and verifies"
-        return "verifies" if self.until is None else f"verifies until {moment(self.until)}"
+        if self.until is not None:
+            return f"verifies until {moment(self.until)}"
+        if self.created_at is None:
+            return "verifies"
+        return "signs next" if self.signs_from is None else f"signs from {moment(self.signs_from)}"
 
 
 async def facts(auth: Auth) -> list[Fact]:
@@ -56,22 +66,30 @@ async def facts(auth: Auth) -> list[Fact]:
 
 
 async def keys(auth: Auth) -> list[KeyRow]:
-    """The keys, newest first; none while the backend `jwt` is off."""
+    """The keys: what signs, what is next, what is retired; none while the backend `jwt` is off."""
     settings, ring = auth.settings, auth.parts.keys
     if "jwt" not in settings.backends:
         return []
     rows: list[KeyRow] = []
-    if settings.key_text() is not None:
+    if ring.configured:
         for key in await ring.published():
             signs = isinstance(key, SigningKey) and not any(row.signs for row in rows)
             rows.append(KeyRow(key.kid, key.algorithm, "configuration", signs))
         return rows
+    now = auth.clock()
     for entry in await ring.entries():
-        if entry.until is not None and entry.until <= auth.clock():
-            continue
-        same = entry.key.algorithm == settings.jwt_algorithm
-        signs = entry.until is None and same and not any(row.signs for row in rows)
-        rows.append(KeyRow(entry.key.kid, entry.key.algorithm, "store", signs, entry.created_at, entry.until))
+        # A process with another algorithm signs with a key of that one.
+        signs = entry.signs(now) and entry.key.algorithm == settings.jwt_algorithm
+        row = KeyRow(
+            entry.key.kid,
+            entry.key.algorithm,
+            "store",
+            signs,
+            created_at=entry.created_at,
+            signs_from=entry.signs_from,
+            until=entry.until,
+        )
+        rows.append(row)
     return rows
 
 

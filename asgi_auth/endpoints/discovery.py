@@ -11,14 +11,15 @@ from asgi_auth.http.forwarded import is_loopback
 from asgi_auth.settings import Settings
 from asgi_auth.tokens.keys import jwks as key_set
 
-KEYS_CACHED = b"public, max-age=0, must-revalidate"  # a new key signs as soon as it is there
 METADATA_CACHED = b"public, max-age=3600"
 
 
 async def jwks(call: Call) -> Answer:
     """The public keys that access tokens may be signed by."""
-    keys = await call.parts.keys.published() if "jwt" in call.settings.backends else []
-    return json_answer(200, key_set(keys), content_type=b"application/jwk-set+json", public=KEYS_CACHED)
+    ring = call.parts.keys
+    keys = await ring.published() if "jwt" in call.settings.backends else []
+    cached = b"public, max-age=%d" % ring.max_age
+    return json_answer(200, key_set(keys), content_type=b"application/jwk-set+json", public=cached)
 
 
 async def metadata(call: Call) -> Answer:

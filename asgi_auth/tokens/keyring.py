@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -11,9 +12,10 @@ from asgi_auth.clock import Clock
 from asgi_auth.errors import ConfigurationError, StoreUnavailable
 from asgi_auth.loops import PerLoop
 from asgi_auth.stores import Store
+from asgi_auth.tokens import ring_text
 from asgi_auth.tokens.jose import VerifyingKey
 from asgi_auth.tokens.keys import SigningKey, is_small, newest_signing
-from asgi_auth.tokens.ring import Ring, RingKey
+from asgi_auth.tokens.ring import Plan, Ring, RingKey
 
 LEARN_INTERVAL = 0.1
 """Seconds between two questions to the store about keys that nobody here knows."""
@@ -21,16 +23,20 @@ LEARN_INTERVAL = 0.1
 READ_INTERVAL = 60.0
 """Seconds after which the store is asked whether the known keys are still in the ring."""
 
+_PATIENCE = 60.0
 _ATTEMPTS = 10
+_CONFIGURED = "the keys are those of ASGI_AUTH_JWT_KEY or ASGI_AUTH_JWT_KEY_FILE: "
 
 
 class KeyRing:
     """Signs with the newest key, verifies with any that can still have signed a living token.
 
+    The store's ring is kept by whoever signs: a key that is too old gives way to the next one then, and whose last
+    token is over is forgotten. Nothing of it is done where nothing is signed, and nothing in the background.
+
     Args:
         configured: the keys of `JWT_KEY`, newest first; with any of them the store is not asked.
         secrets: `SECRET`, newest first, under which the store's keys are sealed.
-        token_lifetime: seconds for which a retired key is kept: as long as a token signed by it can live.
         changed: counts up when the store's ring may be another one.
         made: told the name of a key that took another one's place here.
     """
@@ -39,10 +45,9 @@ class KeyRing:
         self,
         store: Store,
         *,
-        algorithm: str,
+        plan: Plan,
         configured: Sequence[SigningKey | VerifyingKey] = (),
         secrets: Sequence[bytes] = (),
-        token_lifetime: float,
         clock: Clock,
         changed: Callable[[], int] = int,
         made: Callable[[str], object] = str,
@@ -51,15 +56,18 @@ class KeyRing:
         self._made = made
         self._read_under = -1
         self._store = store
-        self._algorithm = algorithm
+        if plan.every is not None:  # some wait longer than others, so that few make a key of which one is kept
+            plan = plan._replace(every=plan.every + random.uniform(0, min(_PATIENCE, plan.every / 10)))  # noqa: S311
+        self._plan = plan
         self._configured = configured
         self._secrets = secrets
-        self._token_lifetime = token_lifetime
         self._clock = clock
         self._text: str | None = None
         self._ring = Ring()
+        self._revoked: set[str] = set()
         self._asked_at = self._read_at = float("-inf")
-        self._learning = PerLoop(anyio.Lock)
+        self._asked = self._taken = 0
+        self._learning, self._keeping = PerLoop(anyio.Lock), PerLoop(anyio.Lock)
         self._by_kid: dict[str, tuple[VerifyingKey, float | None]] = {
             key.kid: (key.verifying if isinstance(key, SigningKey) else key, None) for key in configured
         }
@@ -68,7 +76,7 @@ class KeyRing:
         """Read the ring, and see that there is a key to sign with. Raises ConfigurationError: the ring cannot be read
         with these secrets."""
         if not self._configured:
-            await self._change(lambda ring: ring.ensure(self._algorithm, self._clock()))
+            await self._change(self._kept, reseal=True)
 
     @property
     def configured(self) -> bool:
@@ -84,6 +92,12 @@ class KeyRing:
     def small(self) -> list[str]:
         """The names of the configured RSA keys that are shorter than those that we make."""
         return [key.kid for key in self._configured if is_small(key)]
+
+    @property
+    def max_age(self) -> int:
+        """Seconds for which others may keep what is published: a key signs only after it was there for twice as long,
+        so they have it by then, whatever their clocks say."""
+        return int(self._plan.lead / 2)
 
     def find(self, kid: str) -> VerifyingKey | None:
         """The key of this name, as far as this process knows, while a token that it signed can live."""
@@ -103,14 +117,18 @@ class KeyRing:
         the known ones still count. A flood of made-up names asks ten times a second."""
         if kid is None or self._configured or self._knows(kid):
             return
+        asked = self._asked
+        if kid not in self._by_kid:
+            await anyio.sleep(max(0.0, LEARN_INTERVAL - abs(self._clock() - self._asked_at)))
         async with self._learning.get():
-            if self._knows(kid):
+            # What was asked after this one came is its answer, too.
+            if self._knows(kid) or self._taken > asked:
                 return
             if kid not in self._by_kid:
-                if abs(self._clock() - self._asked_at) < LEARN_INTERVAL:
-                    return
                 self._asked_at = self._clock()
             await self._read()
+            if self._ring.needs_writing:  # a failover or a restore has brought a revoked key back
+                await self._keep()
 
     def _knows(self, kid: str) -> bool:
         lately = abs(self._clock() - self._read_at) < READ_INTERVAL and self._read_under == self._changed()
@@ -126,59 +144,139 @@ class KeyRing:
                 )
             return key
         await self._read()
-        current = self._ring.current(self._algorithm)
-        if current is None:
-            await self.open()
-            await self._read()  # a slower answer to somebody else may have put the ring back meanwhile
-            current = self._ring.current(self._algorithm)
+        if not self._ring.is_kept(self._plan, self._clock()):
+            await self._keep()
+        current = self._signing()
         if current is None:
             raise StoreUnavailable("the store has no key to sign with")
-        return current
+        return current.key
 
     async def published(self) -> list[SigningKey | VerifyingKey]:
         """The keys that tokens may be signed by, newest first."""
         if self._configured:
             return list(self._configured)
-        await self._read()
-        return [*self._ring.living(self._clock())]
+        return [entry.key for entry in await self.entries()]
 
     async def entries(self) -> tuple[RingKey, ...]:
-        """What the store keeps, newest first. None of the configuration's."""
+        """What the store keeps: the keys that sign, the next ones, the retired. None of the configuration's."""
         await self._read()
-        return self._ring.keys
+        now = self._clock()
+        return tuple(entry for entry in self._ring.keys if not entry.is_over(now))
 
-    async def rotate(self) -> SigningKey:
-        """Make a new key for all processes to sign with. The old ones verify until the last token they signed is over.
-        Raises ConfigurationError: the keys are configured, so they are rotated there."""
+    async def rotate(self, *, at_once: bool = False) -> RingKey:
+        """Let the next key sign in all processes; the old ones verify until the last token they signed is over.
+
+        Args:
+            at_once: a wholly new key signs now, though verifiers elsewhere may not have it yet.
+
+        Returns:
+            The key that signs, or from its `signs_from` on is going to.
+
+        Raises:
+            ConfigurationError: the keys are configured, so they are rotated there.
+        """
         if self._configured:
-            raise ConfigurationError("the keys are those of ASGI_AUTH_JWT_KEY: put a new one in front there")
-        await self._change(lambda ring: ring.rotate(self._algorithm, self._clock(), self._token_lifetime))
-        return await self.signing_key()
+            raise ConfigurationError(f"{_CONFIGURED}put a new one in front there")
+        await self._change(lambda ring, now: ring.rotate(self._plan, now, at_once=at_once))
+        return self._newest()
+
+    async def revoke(self, kid: str) -> bool:
+        """Forget a key for good, so that nothing it signed counts any more. If it signed until now, the next one does.
+        Whether it was there.
+
+        Raises:
+            ConfigurationError: the keys are configured, so they are taken out there.
+        """
+        if self._configured:
+            raise ConfigurationError(f"{_CONFIGURED}take it out there")
+        was_there = False
+
+        def revoked(ring: Ring, now: float) -> Ring:
+            nonlocal was_there
+            was_there = kid in ring
+            return ring.revoke(kid, self._plan, now) if was_there else ring
+
+        await self._change(revoked)
+        return was_there
+
+    async def add(self, key: SigningKey) -> RingKey:
+        """Let a key sign from now on that was made elsewhere; those before verify until their last token is over.
+
+        Raises:
+            ConfigurationError: it is in the ring already, or was revoked, or the keys are configured.
+        """
+        if self._configured:
+            raise ConfigurationError(f"{_CONFIGURED}put it in front there")
+        await self._change(lambda ring, now: ring.add(key, self._plan, now))
+        return self._newest()
+
+    def _signing(self) -> RingKey | None:
+        return self._ring.signing(self._plan.algorithm, self._clock())
+
+    def _newest(self, ring: Ring | None = None) -> RingKey:
+        """The key that is going to sign, else the one that does."""
+        ring, now = ring or self._ring, self._clock()
+        found = ring.coming(self._plan.algorithm, now) or ring.signing(self._plan.algorithm, now)
+        if found is None:
+            raise StoreUnavailable("the key ring changes all the time")
+        return found
+
+    def _kept(self, ring: Ring, now: float) -> Ring:
+        return ring.keep(self._plan, now)
+
+    async def _keep(self) -> None:
+        """Do what is to be done, once for all who come meanwhile; who can sign does not wait for it."""
+        lock = self._keeping.get()
+        if lock.locked() and self._signing() is not None:
+            return
+        async with lock:
+            if not self._ring.is_kept(self._plan, self._clock()):
+                await self._change(self._kept)
 
     async def _read(self) -> None:
         now, under = self._clock(), self._changed()
-        self._take(await self._store.keys())
+        number = self._next_number()
+        text = await self._store.keys()
+        if number > self._taken:  # not a slower answer to an earlier question
+            self._take(text, number)
         self._read_at, self._read_under = now, under
 
-    def _take(self, text: str | None) -> None:
-        if text != self._text:
-            self._ring = Ring.parse(text, self._secrets)
-            self._text = text
-            self._by_kid = {one.key.kid: (one.key.verifying, one.until) for one in self._ring.keys}
+    def _next_number(self) -> int:
+        self._asked += 1
+        return self._asked
 
-    async def _change(self, change: Callable[[Ring], Ring]) -> None:
+    def _take(self, text: str | None, number: int) -> None:
+        self._taken = number
+        if text == self._text:
+            return
+        ring = ring_text.parse(text, self._secrets)
+        self._revoked.update(ring.revoked)
+        self._ring = ring.without(self._revoked)
+        self._text = text
+        self._by_kid = {one.key.kid: (one.key.verifying, one.until) for one in self._ring.keys}
+
+    async def _change(self, change: Callable[[Ring, float], Ring], *, reseal: bool = False) -> None:
         """Read, change and write until nobody else wrote in between. A change makes keys, which takes a thread."""
         for _ in range(_ATTEMPTS):
             await self._read()
             # Others read and write it too while the thread works: what is replaced is what was read here.
             before, expected = self._ring, self._text
-            after = (await anyio.to_thread.run_sync(change, before)).prune(self._clock())
-            if after is before and not before.needs_resealing:
+            after = await anyio.to_thread.run_sync(change, before, self._clock())
+            if after is before and not (reseal and before.needs_resealing):
                 return
-            text = after.dump(self._secrets)
+            # A process that starts seals under its newest secret. One that runs may have been started before that was
+            # the newest, so it keeps to the one that it found.
+            secret = self._secrets[0 if reseal else before.sealed_under] if self._secrets else None
+            text = ring_text.dump(after, secret)
             if await self._store.put_keys(expected, text):
-                self._take(text)
-                if before.keys and after.keys[0].key.kid != before.keys[0].key.kid:
-                    self._made(after.keys[0].key.kid)
+                self._take(text, self._next_number())
+                if before.keys:
+                    self._tell(before, after)
                 return
         raise StoreUnavailable("the key ring changes all the time")
+
+    def _tell(self, before: Ring, after: Ring) -> None:
+        kid = self._newest(after).key.kid
+        now, algorithm = self._clock(), self._plan.algorithm
+        if kid not in {k.key.kid for k in (before.coming(algorithm, now), before.signing(algorithm, now)) if k}:
+            self._made(kid)

@@ -41,7 +41,7 @@ RSA_BITS = 3072
 
 _PRIVATE = {"RSA": ("d", "p", "q", "dp", "dq", "qi"), "EC": ("d",), "OKP": ("d",), "oct": ("k",)}
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\n(.*?)-----END \1-----", re.DOTALL)
-_SETTING = "ASGI_AUTH_JWT_KEY"
+SETTING = "ASGI_AUTH_JWT_KEY"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,38 +136,57 @@ def jwks(keys: Iterable[SigningKey | VerifyingKey]) -> dict[str, list[dict[str, 
     return {"keys": [dict(key.public) for key in keys if key.public is not None]}
 
 
-def load_keys(text: str, algorithm: str) -> list[SigningKey | VerifyingKey]:
-    """The keys of `JWT_KEY`, newest first: PEM blocks in a row, a JWK or JWK Set, else comma-separated secrets for HS*.
+def load_keys(text: str, algorithm: str, *, source: str = SETTING) -> list[SigningKey | VerifyingKey]:
+    """The keys of a text, newest first: PEM blocks in a row, a JWK or JWK Set, else comma-separated secrets for HS*.
 
     Public keys alone mean that tokens are verified only.
 
     Args:
         algorithm: `JWT_ALGORITHM`, which every key must be for.
+        source: where the text comes from, for people.
 
     Raises:
         ConfigurationError: says which key (counted from 1) is wrong and why, and never prints one.
     """
     _known(algorithm)
     text = text.lstrip("\ufeff").strip()
-    if not text:
-        raise ConfigurationError(f"{_SETTING} is empty: give a key, or leave it out and keep the keys in the store")
-    if "-----begin" in text.lower():
-        jwks = _from_pem(text, algorithm)
-    elif text[0] in "{[":
-        jwks = _from_json(text)
-    else:
-        jwks = _from_secrets(text, algorithm)
-    keys = [_load(jwk, algorithm, number) for number, jwk in enumerate(jwks, 1)]
-    if len({key.kid for key in keys}) < len(keys):
-        raise ConfigurationError(f"{_SETTING} holds two keys of one kid: leave one of them out")
+    try:
+        if not text:
+            raise _Unusable("it is empty: give a key, or leave it out and keep the keys in the store")
+        if "-----begin" in text.lower():
+            jwks = _from_pem(text, algorithm)
+        elif text[0] in "{[":
+            jwks = _from_json(text)
+        else:
+            jwks = _from_secrets(text, algorithm)
+        keys = [_load(jwk, algorithm, number) for number, jwk in enumerate(jwks, 1)]
+    except _Unusable as error:
+        raise ConfigurationError(f"{source}: {error}") from None
+    _one_of_each(keys, source)
     return keys
+
+
+def load_all(texts: Mapping[str, str], algorithm: str) -> list[SigningKey | VerifyingKey]:
+    """The keys of several texts, by where they come from, in their order. Raises ConfigurationError, as `load_keys`."""
+    keys = [key for source, text in texts.items() for key in load_keys(text, algorithm, source=source)]
+    _one_of_each(keys, SETTING)
+    return keys
+
+
+class _Unusable(ValueError):
+    """Says what is wrong with a text."""
+
+
+def _one_of_each(keys: Sequence[SigningKey | VerifyingKey], source: str) -> None:
+    if len({key.kid for key in keys}) < len(keys):
+        raise ConfigurationError(f"{source} holds two keys of one kid: leave one of them out")
 
 
 def _load(jwk: Mapping[str, Any], algorithm: str, number: int) -> SigningKey | VerifyingKey:
     kind = ALGORITHMS[algorithm]
     if (jwk.get("kty"), jwk.get("crv", ""), jwk.get("alg", algorithm)) != (kind.kty, kind.crv, algorithm):
-        raise ConfigurationError(
-            f"{_SETTING}: key {number} is not one for {algorithm} (kty {kind.kty}, alg {algorithm} or none"
+        raise _Unusable(
+            f"key {number} is not one for {algorithm} (kty {kind.kty}, alg {algorithm} or none"
             f"{', crv ' + kind.crv if kind.crv else ''}): change the key, or ASGI_AUTH_JWT_ALGORITHM"
         )
     jwk = {**jwk, "alg": algorithm}
@@ -177,7 +196,7 @@ def _load(jwk: Mapping[str, Any], algorithm: str, number: int) -> SigningKey | V
         key = VerifyingKey.from_jwk(jwk, own=True)
         return key if key.kid else VerifyingKey.from_jwk({**jwk, "kid": kid_for(jwk)}, own=True)
     except InvalidKey as error:
-        raise ConfigurationError(f"{_SETTING}: key {number} cannot be used: {error}") from None
+        raise _Unusable(f"key {number} cannot be used: {error}") from None
 
 
 def _known(algorithm: str) -> Algorithm:
@@ -188,14 +207,12 @@ def _known(algorithm: str) -> Algorithm:
 
 def _from_pem(text: str, algorithm: str) -> list[Mapping[str, Any]]:
     if ALGORITHMS[algorithm].kty == "oct":
-        raise ConfigurationError(f"{_SETTING} holds PEM, which is no secret for {algorithm}")
+        raise _Unusable(f"it holds PEM, which is no secret for {algorithm}")
     # Environment files often hold the line ends as \n.
     text = text.replace("\\n", "\n").replace("\r\n", "\n")
     blocks = list(_PEM.finditer(text))
     if len(blocks) != text.lower().count("-----begin"):
-        raise ConfigurationError(
-            f"{_SETTING}: a PEM block is cut short or misspelled: -----BEGIN … to -----END …, each line on its own"
-        )
+        raise _Unusable("a PEM block is cut short or misspelled: -----BEGIN … to -----END …, each line on its own")
     # `openssl ecparam -genkey` writes its parameters before the key.
     found = [block for block in blocks if block[1] != "EC PARAMETERS"]
     return [_jwk_of(block, number) for number, block in enumerate(found, 1)]
@@ -204,9 +221,9 @@ def _from_pem(text: str, algorithm: str) -> list[Mapping[str, Any]]:
 def _jwk_of(block: re.Match[str], number: int) -> Mapping[str, Any]:
     label, pem = block[1], block[0].encode("ascii", "replace")
     if "ENCRYPTED" in label + block[2]:
-        raise ConfigurationError(f"{_SETTING}: key {number} is encrypted: decrypt it (`openssl pkey -in … -out …`)")
+        raise _Unusable(f"key {number} is encrypted: decrypt it (`openssl pkey -in … -out …`)")
     if not label.endswith(("PRIVATE KEY", "PUBLIC KEY")):
-        raise ConfigurationError(f"{_SETTING}: PEM block {number} is a {label.lower()}: give a private or public key")
+        raise _Unusable(f"PEM block {number} is a {label.lower()}: give a private or public key")
     try:
         key: Any = load_pem_private_key(pem, None) if "PRIVATE" in label else load_pem_public_key(pem)
         if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
@@ -216,8 +233,8 @@ def _jwk_of(block: re.Match[str], number: int) -> Mapping[str, Any]:
         else:
             jwk = OKPAlgorithm.to_jwk(key, as_dict=True)
     except (ValueError, TypeError, PyJWTError, UnsupportedAlgorithm):
-        raise ConfigurationError(
-            f"{_SETTING}: key {number} cannot be read: RSA, EC (P-256, P-384, P-521) and Ed25519 keys are known"
+        raise _Unusable(
+            f"key {number} cannot be read: RSA, EC (P-256, P-384, P-521) and Ed25519 keys are known"
         ) from None
     jwk.pop("key_ops", None)
     return jwk
@@ -227,32 +244,30 @@ def _from_json(text: str) -> list[Mapping[str, Any]]:
     try:
         value = strict_json(text.encode("utf-8"))
     except ValueError:
-        raise ConfigurationError(f"{_SETTING} looks like a JWK, but is not strict JSON (no member twice)") from None
+        raise _Unusable("it looks like a JWK, but is not strict JSON (no member twice)") from None
     found: Any = value["keys"] if isinstance(value, dict) and "keys" in value else [value]
     if not isinstance(found, list) or not found or not all(isinstance(jwk, dict) for jwk in found):
-        raise ConfigurationError(f'{_SETTING} is a JWK {{"kty": …}} or a JWK Set {{"keys": [{{"kty": …}}]}}')
+        raise _Unusable('it is neither a JWK {"kty": …} nor a JWK Set {"keys": [{"kty": …}]}')
     return found
 
 
 def _from_secrets(text: str, algorithm: str) -> list[Mapping[str, Any]]:
     kind = ALGORITHMS[algorithm]
     if kind.kty != "oct":
-        raise ConfigurationError(f"{_SETTING} is neither PEM nor a JWK, which {algorithm} needs")
+        raise _Unusable(f"it is neither PEM nor a JWK, which {algorithm} needs")
     found: list[Mapping[str, Any]] = []
     for number, secret in enumerate((part.strip() for part in text.split(",")), 1):
         try:
             raw = secret.encode("utf-8", "surrogateescape")  # as the environment had it
         except UnicodeEncodeError:
-            raise ConfigurationError(f"{_SETTING}: secret {number} is no text") from None
+            raise _Unusable(f"secret {number} is no text") from None
         if len(raw) < kind.size:
-            raise ConfigurationError(
-                f"{_SETTING}: secret {number} has {len(raw)} bytes, {algorithm} needs at least {kind.size}; "
+            raise _Unusable(
+                f"secret {number} has {len(raw)} bytes, {algorithm} needs at least {kind.size}; "
                 f'make one with `asgi-auth secret` or `python -c "import secrets; print(secrets.token_urlsafe(64))"`'
             )
         if is_key_material(raw):
-            raise ConfigurationError(
-                f"{_SETTING}: secret {number} is a spelling of an asymmetric key or certificate, which others may know"
-            )
+            raise _Unusable(f"secret {number} is a spelling of an asymmetric key or certificate, which others may know")
         found.append({"kty": "oct", "k": encode_base64url(raw)})
     return found
 

@@ -1,156 +1,245 @@
-"""The key ring: which signing keys there are, since when and until when. A value, and the text that a store keeps.
+"""The key ring: which signing keys there are, and which of them signs when. A value; the time is an argument.
 
-Private keys are sealed under `SECRET`, where there is one. Nothing here knows a store; the time is an argument.
+In each algorithm's line one key signs, the next one is published already, and retired ones verify what they signed.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing import NamedTuple
 
 from asgi_auth.errors import ConfigurationError
-from asgi_auth.http.strict import strict_json
-from asgi_auth.tokens.jose import decode_base64url, encode_base64url, is_kid
 from asgi_auth.tokens.keys import SigningKey, generate
 
-VERSION = 1
-_NONCE = 12
-_DAMAGED = "The key ring in the store (ASGI_AUTH_STORE) cannot be read: restore it from a backup, or delete it"
+LEAD = 600.0
+"""Seconds for which a key is published before anything is signed with it, unless keys are rotated very often."""
+
+_REVOKED = 1000
+"""The names of so many revoked keys are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RingKey:
-    """A key of the ring. Times are seconds since the epoch. `until` None: tokens are signed with it."""
+    """A key of the ring. Times are seconds since the epoch.
+
+    Attributes:
+        created_at: since when it is published.
+        signs_from: since when, or from when on, tokens are signed with it; None: it is the next one, for some day.
+        retired_at: when another takes its place; None: that is not known yet.
+        token_lifetime: the longest, in seconds, that any process accepts a token after it was signed.
+    """
 
     key: SigningKey
     created_at: float
-    until: float | None = None
+    signs_from: float | None = None
+    retired_at: float | None = None
+    token_lifetime: float = 0.0
+
+    @property
+    def until(self) -> float | None:
+        """When the last token that it signed is over; None: that is not known yet."""
+        return None if self.retired_at is None else self.retired_at + self.token_lifetime
+
+    def signs(self, now: float) -> bool:
+        return self.signs_from is not None and self.signs_from <= now and (self.retired_at or float("inf")) > now
+
+    def is_over(self, now: float) -> bool:
+        """Whether no token of it can live."""
+        return self.until is not None and self.until <= now
+
+    def retired(self, at: float) -> RingKey:
+        """The same, retired by then at the latest."""
+        return replace(self, retired_at=at if self.retired_at is None else min(self.retired_at, at))
+
+
+class Plan(NamedTuple):
+    """What a process wants of the ring. Durations in seconds.
+
+    Attributes:
+        algorithm: what it signs with.
+        token_lifetime: how long its tokens are accepted after they were signed, by clocks that differ a little.
+        lead: for how long a key is published before it signs.
+        every: the age at which a key that signs is retired; None: whatever its age.
+    """
+
+    algorithm: str
+    token_lifetime: float
+    lead: float = LEAD
+    every: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ring:
-    """The signing keys that an application made for itself, newest first.
-
-    `ensure`, `rotate` and `prune` give back the ring as it should be; the same object if nothing is to be changed.
+    """The signing keys that an application made for itself. What changes it gives back another one.
 
     Attributes:
-        needs_resealing: a key lies in the clear, or under an older secret, though there is a newer one: write it again.
+        keys: those that sign, the next ones, and the retired, the newest of each first.
+        revoked: the names of keys that must never count again, newest first.
+        needs_writing: what the store has counts no longer.
+        needs_resealing: a key lies in the clear, or under an older secret, though there is a newer one.
+        sealed_under: which of the secrets the keys are sealed under.
     """
 
     keys: tuple[RingKey, ...] = ()
+    revoked: tuple[str, ...] = ()
+    needs_writing: bool = False
     needs_resealing: bool = False
+    sealed_under: int = 0
 
-    @classmethod
-    def parse(cls, text: str | None, secrets: Sequence[str | bytes]) -> Ring:
-        """Read what `dump` wrote. None is an empty ring.
+    def __contains__(self, kid: str) -> bool:
+        return any(k.key.kid == kid for k in self.keys)
 
-        Args:
-            secrets: `SECRET`, newest first; a key may be sealed under any of them.
-
-        Raises:
-            ConfigurationError: a key is sealed under none of these, or this is no key ring.
-        """
-        if text is None:
-            return cls()
-        ciphers = [_cipher(secret) for secret in secrets]
-        try:
-            document = strict_json(text.encode("utf-8"))
-            if document["version"] != VERSION:
-                raise ConfigurationError(
-                    "The key ring in the store was written by another version of asgi-auth: run that one, or a newer"
-                )
-            read = [_read(entry, ciphers) for entry in document["keys"]]
-            if len({key.key.kid for key, _ in read}) < len(read):
-                raise ValueError
-        except (ValueError, KeyError, TypeError):
-            raise ConfigurationError(_DAMAGED) from None
-        return cls(tuple(key for key, _ in read), not all(fresh for _, fresh in read))
-
-    def dump(self, secrets: Sequence[str | bytes]) -> str:
-        """The text for the store. Private keys are sealed under the first secret; without one they lie in the clear."""
-        cipher = _cipher(secrets[0]) if secrets else None
-        entries = [_write(key, cipher) for key in self.keys]
-        return json.dumps({"version": VERSION, "keys": entries}, separators=(",", ":"))
-
-    def current(self, algorithm: str) -> SigningKey | None:
+    def signing(self, algorithm: str, now: float) -> RingKey | None:
         """The key to sign with."""
-        return next((k.key for k in self.keys if k.until is None and k.key.algorithm == algorithm), None)
+        found = (k for k in self._line(algorithm) if k.signs(now))
+        return max(found, key=lambda k: k.signs_from or 0.0, default=None)
+
+    def coming(self, algorithm: str, now: float) -> RingKey | None:
+        """The key that is going to sign from a moment on that is fixed."""
+        return next((k for k in self._line(algorithm) if k.retired_at is None and (k.signs_from or 0.0) > now), None)
+
+    def next(self, algorithm: str) -> RingKey | None:
+        """The key that is published, and signs some day."""
+        return next((k for k in self._line(algorithm) if k.signs_from is None), None)
 
     def living(self, now: float) -> list[SigningKey]:
-        """The keys by which tokens are verified, newest first: what is current, and what was until a short time ago."""
-        return [k.key for k in self.prune(now).keys]
+        """The keys by which tokens are verified."""
+        return [k.key for k in self.keys if not k.is_over(now)]
 
-    def ensure(self, algorithm: str, now: float) -> Ring:
-        """See that there is a current key of this algorithm. Keys of other algorithms stay as they are."""
-        if self.current(algorithm) is not None:
+    # What is to be done from time to time
+
+    def is_kept(self, plan: Plan, now: float) -> bool:
+        """Whether `keep` would change nothing. Takes no time."""
+        signing = self.signing(plan.algorithm, now)
+        return (
+            not self.needs_writing
+            and signing is not None
+            and self.next(plan.algorithm) is not None
+            and not self._is_due(signing, plan, now)
+            and not any(k.is_over(now) or _is_left(k, plan, now) for k in self.keys)
+            and all(k.retired_at or k.token_lifetime >= plan.token_lifetime for k in self._line(plan.algorithm))
+        )
+
+    def keep(self, plan: Plan, now: float) -> Ring:
+        """See that a key of this process's algorithm signs, that it is not too old, and that the next one is published.
+        Keys whose last token is over are forgotten. Those of other algorithms stay as they are, unless nobody has
+        rotated them for twice the time. The same object, if there was nothing to do.
+        """
+        if self.is_kept(plan, now):
             return self
-        return replace(self, keys=(_new(algorithm, now), *self.keys))
+        ring = self._cleared(plan, now)
+        signing = ring.signing(plan.algorithm, now)
+        if signing is None:
+            first = ring.coming(plan.algorithm, now) or ring.next(plan.algorithm) or _new(plan, now)
+            ring = ring._with(replace(first, signs_from=now))
+        elif ring._is_due(signing, plan, now):
+            following = ring.next(plan.algorithm)
+            assert following is not None
+            ring = ring._with(replace(following, signs_from=now), signing.retired(now))
+        if ring.next(plan.algorithm) is None:
+            ring = ring._with(_new(plan, now))
+        return ring
 
-    def rotate(self, algorithm: str, now: float, token_lifetime: float) -> Ring:
-        """Make a new current key. Those before, of whatever algorithm, verify for `token_lifetime` seconds more: as
-        long as a token lives that was signed a moment ago, leeway included."""
-        old = (replace(k, until=now + token_lifetime) if k.until is None else k for k in self.keys)
-        return replace(self, keys=(_new(algorithm, now), *old))
+    def _is_due(self, signing: RingKey, plan: Plan, now: float) -> bool:
+        following = self.next(plan.algorithm)
+        old = plan.every is not None and (signing.signs_from or 0.0) + plan.every <= now
+        return (
+            old and signing.retired_at is None and following is not None and _known_at(following, signing, plan) <= now
+        )
 
-    def prune(self, now: float) -> Ring:
-        """Forget keys whose last token has expired."""
-        keys = tuple(k for k in self.keys if k.until is None or k.until > now)
-        return self if len(keys) == len(self.keys) else replace(self, keys=keys)
+    def _cleared(self, plan: Plan, now: float) -> Ring:
+        return replace(self, keys=_ordered([*self._still_there(plan, now)]), needs_writing=False)
+
+    def _still_there(self, plan: Plan, now: float) -> Iterator[RingKey]:
+        for k in self.keys:
+            if k.is_over(now):
+                continue
+            if _is_left(k, plan, now):
+                if k.signs_from is not None:
+                    yield k.retired(now)
+            elif k.key.algorithm == plan.algorithm and k.retired_at is None:
+                yield replace(k, token_lifetime=max(k.token_lifetime, plan.token_lifetime))
+            else:
+                yield k
+
+    # What somebody wants done
+
+    def rotate(self, plan: Plan, now: float, *, at_once: bool = False) -> Ring:
+        """Let the next key sign as soon as it has been published for long enough, and retire those before it, of
+        whatever algorithm. If one is on its way already, it stays with that.
+
+        Args:
+            at_once: a new key signs now, published or not, and the next one is a new one, too.
+        """
+        ring = self.keep(plan, now)
+        following, signing = ring.next(plan.algorithm), ring.signing(plan.algorithm, now)
+        if at_once or following is None or signing is None:
+            return ring._taken_over(replace(_new(plan, now), signs_from=now)).keep(plan, now)
+        if ring.coming(plan.algorithm, now) is not None:
+            return ring
+        start = max(now, _known_at(following, signing, plan))
+        return ring._taken_over(replace(following, signs_from=start)).keep(plan, now)
+
+    def add(self, key: SigningKey, plan: Plan, now: float) -> Ring:
+        """Let a key sign from now on that was made elsewhere. Raises ConfigurationError: it is, or was, in the ring."""
+        if key.kid in self.revoked:
+            raise ConfigurationError(f"the key {key.kid} was revoked, so it signs nothing any more: make another one")
+        if key.kid in self:
+            raise ConfigurationError(f"the key {key.kid} is in the ring already")
+        ring = self.keep(plan, now)
+        added = RingKey(key, now, now, token_lifetime=plan.token_lifetime)
+        return ring._taken_over(added, ring.next(plan.algorithm)).keep(plan, now)
+
+    def revoke(self, kid: str, plan: Plan, now: float) -> Ring:
+        """Forget a key, with all that it signed. If it was the one that signs, the next one does, now."""
+        return self.without((kid,)).keep(plan, now)
+
+    def without(self, kids: Collection[str]) -> Ring:
+        """Revoked are these, too. The same object, if none of them is here."""
+        if not any(kid in self for kid in kids):
+            return self
+        revoked = tuple(dict.fromkeys([*kids, *self.revoked]))[:_REVOKED]
+        return replace(
+            self, keys=tuple(k for k in self.keys if k.key.kid not in kids), revoked=revoked, needs_writing=True
+        )
+
+    # How
+
+    def _line(self, algorithm: str) -> Iterator[RingKey]:
+        return (k for k in self.keys if k.key.algorithm == algorithm)
+
+    def _with(self, *changed: RingKey) -> Ring:
+        kids = {k.key.kid for k in changed}
+        return replace(self, keys=_ordered([*changed, *(k for k in self.keys if k.key.kid not in kids)]))
+
+    def _taken_over(self, successor: RingKey, following: RingKey | None = None) -> Ring:
+        """A successor to all that sign. Of those that never did only `following` stays."""
+        at = successor.signs_from or 0.0
+        before = [k.retired(at) for k in self.keys if k.signs_from is not None and k.key.kid != successor.key.kid]
+        return replace(self, keys=_ordered([successor, *([following] if following else []), *before]))
 
 
-def _new(algorithm: str, now: float) -> RingKey:
-    return RingKey(SigningKey.from_jwk(generate(algorithm)), now)
+def _known_at(following: RingKey, signing: RingKey, plan: Plan) -> float:
+    """When whoever verifies what is signed now has the next key, too: at once, if they were published together."""
+    return following.created_at + (0.0 if following.created_at == signing.created_at else plan.lead)
 
 
-def _cipher(secret: str | bytes) -> AESGCM:
-    raw = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
-    return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"asgi-auth key ring 1").derive(raw))
+def _is_left(k: RingKey, plan: Plan, now: float) -> bool:
+    """Whether a key is of a line that no process has cared for in a long time, so that none signs with it."""
+    if plan.every is None or k.retired_at is not None or k.key.algorithm == plan.algorithm:
+        return False
+    return (k.created_at if k.signs_from is None else k.signs_from) + 2 * (plan.every + plan.lead) <= now
 
 
-def _write(key: RingKey, cipher: AESGCM | None) -> dict[str, Any]:
-    kid = key.key.kid
-    entry = {"kid": kid, "algorithm": key.key.algorithm, "created_at": key.created_at, "until": key.until}
-    if cipher is None:
-        return {**entry, "key": dict(key.key.jwk)}
-    nonce = os.urandom(_NONCE)
-    sealed = cipher.encrypt(nonce, json.dumps(dict(key.key.jwk)).encode("ascii"), kid.encode("utf-8"))
-    return {**entry, "sealed": encode_base64url(nonce + sealed)}
+def _ordered(keys: Collection[RingKey]) -> tuple[RingKey, ...]:
+    def place(k: RingKey) -> tuple[int, float]:
+        if k.retired_at is not None:
+            return 2, -k.retired_at
+        return (1, -k.created_at) if k.signs_from is None else (0, -k.signs_from)
+
+    return tuple(sorted(keys, key=place))
 
 
-def _read(entry: Mapping[str, Any], ciphers: Sequence[AESGCM]) -> tuple[RingKey, bool]:
-    """A key, and whether it lies in the store as `dump` would write it now. What is wrong with it is a ValueError."""
-    if not is_kid(entry["kid"]):
-        raise ValueError
-    if "key" in entry:
-        jwk, fresh = entry["key"], not ciphers
-    else:
-        sealed = decode_base64url(str(entry["sealed"]).encode("ascii"))
-        jwk, fresh = _unseal(sealed, entry["kid"].encode("utf-8"), ciphers)
-    key = SigningKey.from_jwk(jwk)
-    created_at, until = entry["created_at"], entry["until"]
-    times = type(created_at) in (int, float) and (until is None or type(until) in (int, float))
-    # The key itself says what it is for; an entry that says otherwise was tampered with.
-    if (key.kid, key.algorithm) != (entry["kid"], entry["algorithm"]) or not times:
-        raise ValueError
-    return RingKey(key, created_at, until), fresh
-
-
-def _unseal(sealed: bytes, kid: bytes, ciphers: Sequence[AESGCM]) -> tuple[Any, bool]:
-    for number, cipher in enumerate(ciphers):
-        try:
-            plain = cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], kid)
-        except InvalidTag:
-            continue
-        return strict_json(plain), number == 0
-    raise ConfigurationError(
-        "The signing keys in the store are sealed under a secret that ASGI_AUTH_SECRET does not hold: append that one "
-        "to ASGI_AUTH_SECRET (newest first). If it is lost, delete the key ring in the store; every token dies with it"
-    )
+def _new(plan: Plan, now: float) -> RingKey:
+    return RingKey(SigningKey.from_jwk(generate(plan.algorithm)), now, token_lifetime=plan.token_lifetime)

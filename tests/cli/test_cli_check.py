@@ -115,8 +115,9 @@ def test_without_a_prefix_no_path_is_ours(cli):
 
 
 def test_check_shows_the_key_that_signs(cli):
-    (key,) = [fact for fact in checked(cli) if fact["kind"] == "key"]
+    key, following = [fact for fact in checked(cli) if fact["kind"] == "key"]
     assert key["value"] == "ES256, signs and verifies"
+    assert following["value"] == "ES256, signs next"
     assert key["name"] in cli("keys", "list").out
 
 

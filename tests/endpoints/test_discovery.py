@@ -133,7 +133,7 @@ async def test_without_a_public_address_there_is_no_metadata_and_the_answer_says
 
 async def test_public_keys_alone_make_no_authorization_server(houses: Any) -> None:
     issuing = await houses(jwt_issuer=URL, jwt_algorithm="Ed25519")
-    [public] = (await issuing.client.get(JWKS)).json()["keys"]
+    public = (await issuing.client.get(JWKS)).json()["keys"][0]
     verifying = await houses(jwt_issuer=URL, jwt_algorithm="Ed25519", jwt_key=json.dumps(public))
     assert (await verifying.client.get(METADATA)).json()["error"] == "not_found"
     assert (await verifying.client.get(JWKS)).json()["keys"] == [public]
@@ -193,24 +193,50 @@ async def test_jwks_never_holds_a_secret(houses: Any, algorithm: str) -> None:
     if algorithm == "HS256":
         assert keys == []
         return
-    [key] = keys
-    assert set(key) <= {"kty", "kid", "use", "alg", "crv", "x", "y", "n", "e"}
-    assert (key["use"], key["alg"]) == ("sig", algorithm)
-    assert key["kty"] != "oct"
+    for key in keys:
+        assert set(key) <= {"kty", "kid", "use", "alg", "crv", "x", "y", "n", "e"}
+        assert (key["use"], key["alg"]) == ("sig", algorithm)
+        assert key["kty"] != "oct"
+    signing, following = (key["kid"] for key in keys)
     header = json.loads(_segment((await house.tokens())["access_token"], 0))
-    assert header["kid"] == key["kid"]
+    assert header["kid"] == signing != following
 
 
 async def test_old_keys_are_published_while_their_tokens_can_live(house: House) -> None:
     old = await house.tokens()
-    await (await house.auth.opened()).keys.rotate()
+    await house.auth.rotate_keys()
     keys = (await house.client.get(JWKS)).json()["keys"]
-    assert len({key["kid"] for key in keys}) == 2
+    assert len({key["kid"] for key in keys}) == 3  # the one that signs, the next, the old one
     assert (await house.get("/whoami", old["access_token"])).status_code == 200
     house.clock.advance(3600)
     keys = (await house.client.get(JWKS)).json()["keys"]
-    assert len(keys) == 1
+    assert len(keys) == 2
     assert json.loads(_segment((await house.tokens())["access_token"], 0))["kid"] == keys[0]["kid"]
+
+
+async def test_a_key_is_published_for_longer_than_anybody_keeps_a_set_without_it(house: House) -> None:
+    """RFC 7517, and what verifiers make of Cache-Control."""
+    house.clock.advance(1)
+    await house.auth.rotate_keys()
+    answer = await house.client.get(JWKS)
+    cached, *keys = answer.headers["cache-control"].removeprefix("public, max-age="), *answer.json()["keys"]
+    house.clock.advance(1)
+    following = await house.auth.rotate_keys()
+    assert following in [key["kid"] for key in keys]
+    for _ in range(2):
+        house.clock.advance(int(cached) - 1)
+        header = json.loads(_segment((await house.tokens())["access_token"], 0))
+        assert header["kid"] != following
+    house.clock.advance(2)
+    assert json.loads(_segment((await house.tokens())["access_token"], 0))["kid"] == following
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_key_set_may_be_kept_by_anybody(house: House, method: str) -> None:
+    answer = await house.client.request(method, JWKS)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, max-age=300")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert bool(answer.content) is (method == "GET")
 
 
 async def test_with_the_backend_jwt_off_there_are_no_keys(houses: Any) -> None:
