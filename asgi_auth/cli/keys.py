@@ -61,7 +61,7 @@ def rotate(
     say(f"{row.kid} signs from now on" if row.signs else f"{row.kid} {row.state}")
 
 
-@commands.command()
+@commands.command(context_settings={"ignore_unknown_options": True})  # one name in 64 begins with a dash
 def revoke(kid: Annotated[str, typer.Argument(help="The key's name, as `list` shows it.")]) -> None:
     """Let nothing count any more that a key signed: it got into wrong hands. The next key signs.
 

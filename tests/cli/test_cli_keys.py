@@ -123,6 +123,14 @@ def test_revoke_kills_what_a_key_signed_and_the_next_one_signs(cli, store_url):
     assert cli("keys", "revoke", old["kid"]) == (2, "", f"no key is named '{old['kid']}'\n")
 
 
+@pytest.mark.parametrize("kid", ["-XW8xygF6gv0iBuxL", "--now", "-h"])
+def test_a_key_whose_name_begins_with_a_dash_can_be_revoked(cli, tmp_path, kid):
+    (tmp_path / "key").write_text(json.dumps({**generate("ES256"), "kid": kid}))
+    cli("keys", "import", str(tmp_path / "key"))
+    assert cli("keys", "revoke", kid).code == 0
+    assert kid not in {key["kid"] for key in listed(cli)}
+
+
 @pytest.mark.parametrize("kind", ["PEM", "JWK", "standard input"])
 def test_import_lets_an_existing_key_sign(cli, tmp_path, kind):
     old, following = listed(cli)
