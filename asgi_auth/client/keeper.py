@@ -124,8 +124,9 @@ class Keeper:
             if self._failure is not None and (self._failure.at >= began or time.monotonic() < self._failure.until):
                 return self._still_good(refused, self._failure.again())
             with self._storage.lock():
+                self._tokens = self._stored()
                 try:
-                    self._tokens = self._next(refused)
+                    self._tokens = self._next(self._tokens, refused)
                 except TokenEndpointError as problem:
                     now = time.monotonic()
                     self._failure = _Failure(problem, now, now + problem.retry_after)
@@ -133,9 +134,8 @@ class Keeper:
             self._failure = None
             return self._tokens
 
-    def _next(self, refused: Tokens | None) -> Tokens:
+    def _next(self, stored: Tokens | None, refused: Tokens | None) -> Tokens:
         """The stored pair, if another process has put it there; else the next one, stored."""
-        stored = self._stored()
         if stored is not None and stored not in (refused, self._dead) and not self._is_early(stored):
             return stored
         tokens = self._refreshed(stored)

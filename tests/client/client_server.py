@@ -8,19 +8,21 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from email.utils import formatdate
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import argon2.profiles
 import uvicorn
 from clocks import Clock
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from asgi_auth import Auth, AuthMiddleware, Settings, User, require
@@ -42,7 +44,19 @@ async def away(request: Request) -> Response:
     return RedirectResponse(request.query_params["to"], status_code=int(request.query_params["status"]))
 
 
+@require()
+async def stream(request: Request) -> Response:
+    async def ticks() -> AsyncIterator[bytes]:
+        while not request.app.state.gate.streams_end.is_set():
+            yield b"tick\n"
+            await anyio.sleep(0.02)
+        yield b"the end\n"
+
+    return StreamingResponse(ticks())
+
+
 ROUTES = [
+    Route("/stream", stream),
     Route("/private", private, methods=["GET", "POST"]),
     Route("/away", away, methods=["GET", "POST"]),
 ]
@@ -57,6 +71,7 @@ class Gate:
         lost: how many answers of a path are still to be lost: all is done, and nobody hears of it.
         failing: paths that answer this status and these headers at once.
         held: paths whose answers wait for the event, when all is done.
+        streams_end: ends `/stream`.
     """
 
     def __init__(self, app: Any, clock: Clock) -> None:
@@ -67,6 +82,7 @@ class Gate:
         self.lost: Counter[str] = Counter()
         self.failing: dict[str, tuple[int, dict[str, str]]] = {}
         self.held: dict[str, threading.Event] = {}
+        self.streams_end = threading.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -79,6 +95,9 @@ class Gate:
             status, headers = self.failing[path]
             await Response(status_code=status, headers=headers)(scope, receive, partial(self.dated, send))
             return
+        if not self.lost[path] and path not in self.held:
+            await self.app(scope, receive, partial(self.dated, send))
+            return
         answer: list[Any] = []
 
         async def keep(message: Any) -> None:
@@ -89,8 +108,7 @@ class Gate:
             self.lost[path] -= 1
             send.__self__.transport.abort()
             return
-        if path in self.held:
-            await anyio.to_thread.run_sync(self.held[path].wait, PATIENCE)
+        await anyio.to_thread.run_sync(self.held[path].wait, PATIENCE)
         for message in answer:
             await self.dated(send, message)
 
@@ -123,7 +141,8 @@ class Served:
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Do something in the server's process and loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+        # Without the context of the caller, who may be in an event loop of another kind.
+        return Context().run(asyncio.run_coroutine_threadsafe, work, self._loop).result(PATIENCE)
 
     def issue(self, name: str = "alice", **more: Any) -> dict[str, Any]:
         """A pair, as the token endpoint would answer."""
@@ -131,15 +150,16 @@ class Served:
 
 
 @contextmanager
-def serving(clock: Clock, *, port: int = 0, **settings: Any) -> Iterator[Served]:
+def serving(clock: Clock, *, port: int = 0, users: bool = True, **settings: Any) -> Iterator[Served]:
     settings = {"store": "memory://", "jwt_leeway": 0, **settings}
     store = open_store(settings["store"], timeout=5.0, clock=clock)
     directory = StoreDirectory(store, PasswordHasher(parameters=argon2.profiles.CHEAPEST))
     auth = Auth(Settings(**settings), directory=directory, store=store, clock=clock)
-    gate = Gate(AuthMiddleware(Starlette(routes=ROUTES), auth), clock)
+    app = Starlette(routes=ROUTES)
+    gate = app.state.gate = Gate(AuthMiddleware(app, auth), clock)
     with listening(gate, port) as (origin, loop):
         served = Served(auth, gate, origin, loop)
-        for name, password in PASSWORDS.items():
+        for name, password in PASSWORDS.items() if users else ():
             served.run(auth.create_user(name, password, id=name, scopes={"read"}, check=False))
         yield served
 
