@@ -38,7 +38,15 @@ class LocalIssuer:
         headers: of its answers, by path.
     """
 
-    def __init__(self, *, path: str = "", certificate: tuple[Path, Path] | None = None, key: SigningKey | None = None):
+    def __init__(
+        self,
+        *,
+        path: str = "",
+        certificate: tuple[Path, Path] | None = None,
+        key: SigningKey | None = None,
+        clock: Callable[[], float] = time.time,
+    ):
+        self.clock = clock
         self.asked: Counter[str] = Counter()
         self.answers: dict[str, Answer] = {}
         self.documents: dict[str, Any] = {}
@@ -51,7 +59,7 @@ class LocalIssuer:
         scheme = "https" if certificate else "http"
         self.origin = f"{scheme}://127.0.0.1:{self._port}"
         self.url = self.origin + path
-        self.documents[path + OIDC] = {"issuer": self.url, "jwks_uri": self.origin + JWKS}
+        self.documents[path.rstrip("/") + OIDC] = {"issuer": self.url, "jwks_uri": self.origin + JWKS}
         self.publish(self.key)
 
     def publish(self, *keys: SigningKey | dict[str, Any], **more: Any) -> None:
@@ -61,7 +69,7 @@ class LocalIssuer:
 
     def token(self, *, key: SigningKey | None = None, head: dict[str, Any] | None = None, **claims: Any) -> str:
         """A token with the claims of RFC 9068; None takes one away."""
-        key, now = key or self.key, int(time.time())
+        key, now = key or self.key, int(self.clock())
         good = {"iss": self.url, "sub": "42", "aud": "api", "exp": now + 600, "iat": now, "client_id": "cli"}
         header = {"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid, **(head or {})}
         parts = (

@@ -3,13 +3,16 @@ others, by other settings."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from clocks import Clock
 from endpoint_house import House, build
+from local_issuer import LocalIssuer
 
 Houses = Callable[..., Awaitable[House]]
+MakeIssuer = Callable[..., LocalIssuer]
 
 
 @pytest.fixture
@@ -33,3 +36,22 @@ async def houses(clock: Any, anyio_backend: Any) -> AsyncIterator[Houses]:
 @pytest.fixture
 async def house(houses: Houses) -> House:
     return await houses()
+
+
+@pytest.fixture
+def issuers(clock: Clock) -> Iterator[MakeIssuer]:
+    """Makes issuers whose clock is the application's."""
+    made: list[LocalIssuer] = []
+
+    def make(**options: Any) -> LocalIssuer:
+        made.append(LocalIssuer(clock=clock, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def idp(issuers: MakeIssuer) -> LocalIssuer:
+    return issuers()

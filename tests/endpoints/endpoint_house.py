@@ -243,6 +243,7 @@ async def build(
     store_url: str = "memory://",
     app: Any = None,
     directory: Any = None,
+    issuers: Any = None,
     users: bool = True,
     refusals: Any = "ours",
     base_url: str = "http://testserver",
@@ -250,7 +251,7 @@ async def build(
 ) -> House:
     store = store or open_store(store_url, timeout=5.0, clock=clock)
     directory = directory or StoreDirectory(store, hasher())
-    auth = Auth(Settings(store=store_url, **settings), directory=directory, store=store, clock=clock)
+    auth = Auth(Settings(store=store_url, **settings), directory=directory, store=store, issuers=issuers, clock=clock)
     if users:
         for name, password in PASSWORDS.items():
             await auth.create_user(name, password, id=name, scopes=SCOPES[name], display_name=name.title())

@@ -1,0 +1,104 @@
+"""Tenants made at run time: the application says whose tokens count, and is asked no oftener than it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from clocks import Clock
+from foreign_tokens import refused, trusting, whoami
+from local_issuer import LocalIssuer
+
+from asgi_auth import Issuer
+from asgi_auth.tokens.issuers.trusted import ANSWER
+
+MakeIssuer = Callable[..., LocalIssuer]
+
+
+async def test_tenants_made_at_run_time_are_asked_of_the_application(
+    houses: Any, issuers: MakeIssuer, clock: Clock
+) -> None:
+    one, two, stranger = issuers(), issuers(), issuers()
+    tenants = {idp.url: Issuer(name, idp.url, audience="api") for name, idp in (("one", one), ("two", two))}
+    asked: list[str] = []
+
+    async def find(iss: str) -> Issuer | None:
+        asked.append(iss)
+        return tenants.get(iss)
+
+    house = await houses(issuers=find)
+    for _ in range(3):
+        assert (await whoami(house, one.token()))["user"] == "one:42"
+        assert (await whoami(house, two.token()))["user"] == "two:42"
+        await refused(house, stranger.token())
+    assert asked == [one.url, two.url, stranger.url]
+    assert stranger.fetches == 0
+    assert one.fetches == 2
+    del tenants[two.url]
+    clock.now += ANSWER
+    await refused(house, two.token())
+    assert (await whoami(house, one.token()))["user"] == "one:42"
+    assert one.fetches == 2
+    tenants[stranger.url] = Issuer("late", stranger.url, audience="api")
+    clock.now += ANSWER
+    assert (await whoami(house, stranger.token()))["user"] == "late:42"
+
+
+async def test_an_error_of_the_application_is_503_never_yes(houses: Any, idp: LocalIssuer, clock: Clock) -> None:
+    problem: list[Exception] = []
+
+    async def find(iss: str) -> Issuer | None:
+        if problem:
+            raise problem[0]
+        return Issuer("one", iss, audience="api")
+
+    house = await houses(issuers=find)
+    problem.append(RuntimeError("the tenants' database is away"))
+    for _ in range(2):
+        answer = await house.get("/whoami", idp.token())
+        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+    problem.clear()
+    assert (await whoami(house, idp.token()))["user"] == "one:42"
+    problem.append(KeyError("gone"))
+    assert (await whoami(house, idp.token()))["user"] == "one:42"
+    clock.now += ANSWER
+    assert (await house.get("/whoami", idp.token())).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda iss: Issuer("one", "https://another.example", audience="api"),
+        lambda iss: Issuer("one", iss, aliases="asgi-auth", audience="api"),
+        lambda iss: {"name": "one", "issuer": iss, "audience": "api"},
+        lambda iss: True,
+    ],
+)
+async def test_an_answer_that_cannot_be_is_503(houses: Any, idp: LocalIssuer, wrong: Any) -> None:
+    async def find(iss: str) -> Any:
+        return wrong(iss)
+
+    house = await houses(issuers=find)
+    assert (await house.get("/whoami", idp.token())).status_code == 503
+    assert idp.fetches == 0
+
+
+async def test_two_tenants_never_share_a_name(houses: Any, issuers: MakeIssuer) -> None:
+    one, two = issuers(), issuers()
+
+    async def find(iss: str) -> Issuer | None:
+        return Issuer("same", iss, audience="api")
+
+    house = await houses(issuers=find)
+    assert (await whoami(house, one.token()))["user"] == "same:42"
+    assert (await house.get("/whoami", two.token())).status_code == 503
+
+
+async def test_records_stand_above_what_the_application_says(houses: Any, idp: LocalIssuer) -> None:
+    async def find(iss: str) -> Issuer | None:
+        raise AssertionError("nobody asks for what is known")
+
+    house = await houses(issuers=find, **trusting(idp))
+    assert (await whoami(house, idp.token()))["user"] == "idp:42"
+    assert (await whoami(house, (await house.tokens())["access_token"]))["user"] == "alice"
