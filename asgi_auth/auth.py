@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from asgi_auth import audit
 from asgi_auth.accounts import Accounts
 from asgi_auth.context import Context
+from asgi_auth.denials import deny
 from asgi_auth.durations import format_duration, parse_duration
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.logins import Logins
@@ -219,6 +220,20 @@ class Auth(Accounts):
         async with parts.view.settled(wait):
             await parts.store.end_all("revoked")
         parts.audit.record(audit.ADMIN_ACTION, None, "revoke_all")
+
+    async def revoke_token(self, token: str, *, wait: bool = False) -> bool:
+        """Kill one access token, everywhere, with the connections that it opened; its session, and what is refreshed
+        there, lives on. Whether it may have been good until now: False for what is no access token of ours, or over.
+
+        Args:
+            token: itself, or its `jti`.
+            wait: as in `revoke`.
+
+        Raises:
+            ValueError: it is neither.
+            StoreUnavailable: the change is not known to stand; repeat.
+        """
+        return await deny(await self.opened(), token, wait=wait)
 
     # ------------------------------------------------------------------ tokens
 

@@ -82,6 +82,7 @@ class Live:
 
     Attributes:
         sid, user_id: its session's, and whose that is. A token of another issuer has none: its connections end with it.
+        jti: of the token that opened it; empty: a cookie did.
         revocation: what a missing answer means, as `JWT_REVOCATION` says it: `strict`: nothing passes meanwhile;
             `available`: everything does; `off`: nobody asks.
         ending: why it ends; None: it does not.
@@ -102,6 +103,7 @@ class Live:
         self.sid = identity.session_id
         self.user_id = identity.user.id
         self.expires_at = identity.expires_at
+        self.jti = "" if identity.backend == "session" else str(identity.user.claims.get("jti", ""))
         self.revocation: Revocation = "strict" if identity.backend == "session" else lives.revocation
         if not self.sid:
             self.revocation = "off"
@@ -179,12 +181,14 @@ class Live:
             while self.ending is None:
                 self._doubted = False
                 try:
-                    found = await self._lives.view.session(self.sid)
+                    found, denied = await self._lives.asked(self)
                 except StoreUnavailable:
                     self._doubted = True
                     await anyio.sleep(_AGAIN)
                     continue
-                if not isinstance(found, Loaded):
+                if denied:
+                    self.end(Ending("ended"))
+                elif not isinstance(found, Loaded):
                     self.end(ending_of(found))
                 elif not self._may_go_on(found):
                     self.end(Ending("ended"))
@@ -260,7 +264,7 @@ class Room:
 class Lives:
     """All open connections of this process, in the rooms of their event loops.
 
-    The view tells it of ends and changes (`heard_end`, `heard_of`).
+    The view tells it of ends and changes (`heard_end`, `heard_of`, `heard_denied`).
 
     Args:
         revocation: of access tokens; see `Live`.
@@ -274,6 +278,7 @@ class Lives:
         self._rooms = PerLoop(Room)
         self._of_session: dict[str, set[Live]] = {}
         self._of_user: dict[str | None, set[Live]] = {}
+        self._of_token: dict[str, set[Live]] = {}
         self._number = count()
         view.watch(self)
 
@@ -299,9 +304,10 @@ class Lives:
             return None
         self._of_session.setdefault(live.sid, set()).add(live)
         self._of_user.setdefault(live.user_id, set()).add(live)
+        self._of_token.setdefault(live.jti, set()).add(live)
         live.room.open.add(live)
         try:
-            found = await self.view.session(live.sid)
+            found, denied = await self.asked(live)
         except BaseException as error:
             if live.revocation == "available" and isinstance(error, StoreUnavailable):
                 live.is_in = True
@@ -309,7 +315,9 @@ class Lives:
                 return None
             self.leave(live)
             raise
-        if not isinstance(found, Loaded):
+        if denied:
+            live.end(Ending("ended"))
+        elif not isinstance(found, Loaded):
             live.end(ending_of(found))
         elif live.ending is None:
             live.is_in = True
@@ -322,6 +330,15 @@ class Lives:
         live.room.doubted.discard(live)
         _drop(self._of_session, live.sid, live)
         _drop(self._of_user, live.user_id, live)
+        _drop(self._of_token, live.jti, live)
+
+    async def asked(self, live: Live) -> tuple[Loaded | Ended | None, bool]:
+        """Its session, and whether its token was killed by itself.
+
+        Raises:
+            StoreUnavailable: nobody can say.
+        """
+        return await self.view.session(live.sid), await self.view.denied(live.jti)
 
     def lives_for(self, live: Live, seconds: float) -> None:
         """When to ask again, by the session's own end."""
@@ -342,6 +359,11 @@ class Lives:
         for lives in found:
             for live in tuple(lives):
                 live.doubt()
+
+    def heard_denied(self, jti: str) -> None:
+        """A token is dead by itself, and what it opened ends."""
+        for live in tuple(self._of_token.get(jti, ())):
+            live.end(Ending("ended"))
 
     async def run(self) -> None:
         """Look after the running event loop's connections until cancelled."""

@@ -150,7 +150,7 @@ class JWTBackend:
 
 def stamp_of(claims: Claims) -> Stamp:
     """What the view needs to know of a token."""
-    return Stamp(claims.sid, claims.sub, claims.ver, *claims.history)
+    return Stamp(claims.sid, claims.sub, claims.ver, *claims.history, claims.jti)
 
 
 def _identity(claims: Claims) -> Identity:

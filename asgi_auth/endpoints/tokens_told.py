@@ -7,8 +7,8 @@ from typing import Any
 
 from asgi_auth import audit
 from asgi_auth.backends.jwt import stamp_of
+from asgi_auth.denials import claims_of
 from asgi_auth.endpoints.call import Call
-from asgi_auth.errors import InvalidToken
 from asgi_auth.guards import Requirement, decide
 from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.http.bodies import text
@@ -21,7 +21,7 @@ async def revoke(call: Call) -> Answer:
     """End the session of an access or refresh token. Possession is the right to do so; unknown ones are no error."""
     body = await call.body(form=True)
     presented = text(body, "token", required=True)
-    claims = await _claims(call, presented)
+    claims = await claims_of(call.parts, presented)
     sid = claims.sid if claims is not None else call.parts.grants.session_of(presented)
     if sid is not None:
         ended = await call.parts.store.end(sid, "revoked")
@@ -38,24 +38,12 @@ async def introspect(call: Call) -> Answer:
         raise refusal
     body = await call.body(form=True)
     presented = text(body, "token", required=True)
-    claims = await _claims(call, presented)
+    claims = await claims_of(call.parts, presented)
     found = await (_active(call, claims) if claims is not None else _active_refresh(call, presented))
     if found is None:
         await call.parts.throttle.introspection(call.identity.user.id)
         return json_answer(200, {"active": False})
     return json_answer(200, {"active": True, **found})
-
-
-async def _claims(call: Call, presented: str) -> Claims | None:
-    """What an access token of ours says, if its signature and times are right."""
-    if not presented.isascii():
-        return None
-    raw = presented.encode("ascii")
-    await call.parts.keys.learn(call.parts.tokens.kid_of(raw))
-    try:
-        return call.parts.tokens.verify(raw, call.parts.keys.find, now=call.parts.clock())
-    except InvalidToken:
-        return None
 
 
 async def _active(call: Call, claims: Claims) -> Mapping[str, Any] | None:

@@ -31,14 +31,15 @@ def _scope(text: str) -> str:
     return text
 
 
-_JTI = r"[1-9][0-9]{0,15}\.[A-Za-z0-9_-]+"
+JTI = r"[1-9][0-9]{0,15}\.[A-Za-z0-9_-]+"
+"""The form of `jti`: the refresh generation, and what is random."""
 
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 Texts = tuple[Text, ...]
 # A bool is an int to Python, and a float is no NumericDate that two parsers agree on.
 Number = Annotated[int, Strict(), Field(ge=0, le=2**53)]
 Scope = Annotated[str, AfterValidator(_scope)]
-TokenId = Annotated[str, Field(pattern=f"^{_JTI}$")]
+TokenId = Annotated[str, Field(pattern=f"^{JTI}$")]
 
 
 class Claims(NamedTuple):
@@ -132,7 +133,7 @@ _NUMBER = "(0|[1-9][0-9]{0,14})"
 _FORMS = {
     **dict.fromkeys(("iss", "sub", "aud"), _TEXT),
     **dict.fromkeys(("exp", "iat", "nbf"), _NUMBER),
-    "jti": f'"({_JTI})"',
+    "jti": f'"({JTI})"',
     **dict.fromkeys(("client_id", "sid"), _TEXT),
     "scope": _TEXT.replace("+", "*"),
     "auth_time": _NUMBER,

@@ -28,6 +28,7 @@ class Stamp(NamedTuple):
     Attributes:
         user_id, revision: whose it is, and that user's revision.
         epoch, era: of the store's history; an empty epoch: not said.
+        jti: its own id.
     """
 
     sid: str
@@ -35,6 +36,7 @@ class Stamp(NamedTuple):
     revision: int
     epoch: str
     era: int
+    jti: str = ""
 
 
 class Standing(NamedTuple):
@@ -120,17 +122,17 @@ class View:
         """Whether a token is known to be current, by all that kills tokens. False: it must be asked."""
         if now >= self.follower.lease_until and not self.follower.is_current(now):
             return False
-        sid, user_id, revision, epoch, era = stamp
+        sid, user_id, revision, epoch, era, jti = stamp
         copy = self._copy
         if (epoch, era) != copy.history[:2] or copy.unknown(sid):
             return False
-        return not copy.revocations.hits(sid, user_id, revision)
+        return not copy.revocations.hits(sid, user_id, revision, jti)
 
     def hits(self, stamp: Stamp) -> bool:
         """Whether something that is known here, however old, kills this token."""
-        sid, user_id, revision, epoch, era = stamp
+        sid, user_id, revision, epoch, era, jti = stamp
         copy = self._copy
-        if copy.dead(sid) is not None or copy.revocations.hits(sid, user_id, revision):
+        if copy.dead(sid) is not None or copy.revocations.hits(sid, user_id, revision, jti):
             return True
         known = copy.history.epoch
         return bool(known and epoch and known != epoch) or copy.ends.is_over(epoch, era)
@@ -201,9 +203,24 @@ class View:
         loaded = await self.session(stamp.sid)
         if not isinstance(loaded, Loaded) or loaded.user is None or loaded.user.id != stamp.user_id:
             return _REVOKED
+        if await self.denied(stamp.jti):
+            return _REVOKED
         if stamp.revision != loaded.user.revision:
             return Standing("out_of_date")
         return Standing("current", loaded.user, loaded.now)
+
+    async def denied(self, jti: str) -> bool:
+        """Whether a token was killed by itself. Empty: it has no id.
+
+        Raises:
+            StoreUnavailable: it cannot be said.
+        """
+        if not jti:
+            return False
+        known = self._copy.revocations.is_denied(jti)
+        if known is False and not self.follower.is_current(self.clock()):
+            known = None
+        return await self.store.denied(jti) if known is None else known
 
     def settled(self, wait: bool) -> AbstractAsyncContextManager[None]:
         """What is changed inside counts everywhere when this is left; see `Follower.settled`. `wait` False: at once."""

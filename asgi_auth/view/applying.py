@@ -127,6 +127,12 @@ class _Applying:
             self._copy.ended(Ended(asked.sid, None, "reuse"))
         return exchanged
 
+    async def deny(self, jti: str, lifetime: float) -> None:
+        try:
+            await self._store.deny(jti, lifetime)
+        finally:
+            self._copy.denied(jti, self._copy.store_time + lifetime)
+
     async def confirm(self, sid: str, generation: int) -> None:
         try:
             await self._store.confirm(sid, generation)

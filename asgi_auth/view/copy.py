@@ -58,6 +58,9 @@ class Watcher(Protocol):
     def heard_of(self, user_id: str | None) -> None:
         """A user's sessions, or everybody's (None), may be dead."""
 
+    def heard_denied(self, jti: str) -> None:
+        """A token is dead by itself."""
+
 
 class Copy:
     """Sessions lately used, bounded by count and bytes; sessions seen dead.
@@ -171,6 +174,8 @@ class Copy:
             self._all_heard(values["era"], partly="partly" in values)
         elif event.kind == "keys":
             self._keys_changed()
+        elif event.kind == "denied":
+            self.denied(values["jti"], values["until"])
         self._count()
 
     def ended(self, ended: Ended, tokens_until: float = 0.0) -> None:
@@ -189,12 +194,27 @@ class Copy:
         if self.watcher is not None:
             self.watcher.heard_end(ended)
 
+    @property
+    def store_time(self) -> float:
+        """What the store's clock says, as far as it is known."""
+        return self._clock() + self._ahead
+
+    def denied(self, jti: str, until: float) -> None:
+        """A token is dead by itself. `until`: when it would be over, on the store's clock."""
+        self.revocations.denied(jti, until - self._ahead)
+        self.ends.token(self.history.epoch, jti, until)
+        self.version += 1
+        if self.watcher is not None:
+            self.watcher.heard_denied(jti)
+
     def revoked(self, page: list[Revocation]) -> None:
         """What kills tokens, as the store keeps it."""
         self.version += 1
         for one in page:
             if one.kind == "sid":
                 self.revocations.ended(one.key, one.until - self._ahead)
+            elif one.kind == "jti":
+                self.revocations.denied(one.key, one.until - self._ahead)
             else:
                 self.revocations.raised(one.key, one.value, one.until - self._ahead)
 

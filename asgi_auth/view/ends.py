@@ -61,7 +61,7 @@ class Fading(Generic[V]):
 
 
 class Ends:
-    """Of sessions, of users' sessions, of everybody's.
+    """Of sessions, of users' sessions, of everybody's, of single tokens.
 
     Args:
         clock: steady.
@@ -71,6 +71,7 @@ class Ends:
         self._clock = clock
         self.sessions: Fading[Ended] = Fading(clock)
         self._users: Fading[tuple[str, str, int]] = Fading(clock)
+        self._tokens: Fading[tuple[str, str, float]] = Fading(clock)
         self._eras: dict[str, int] = {}
 
     def user(self, epoch: str, user_id: str, ended_below: int) -> None:
@@ -78,6 +79,10 @@ class Ends:
         known = self._users.get(f"{epoch} {user_id}")
         below = ended_below if known is None else max(ended_below, known[2])  # a store with old data may tell less
         self._users.put(f"{epoch} {user_id}", (epoch, user_id, below), self._clock())
+
+    def token(self, epoch: str, jti: str, until: float) -> None:
+        """In a history a token was denied, until a time of the store's."""
+        self._tokens.put(f"{epoch} {jti}", (epoch, jti, until), self._clock())
 
     def everybody(self, epoch: str, era: int) -> None:
         """In a history all sessions of a lower era ended. Without a name for it, nobody could tell which."""
@@ -105,6 +110,9 @@ class Ends:
             for of, user_id, below in self._users.since(at)
             if of == epoch
         ]
+        again += [
+            Event("denied", {"jti": jti, "until": until}) for of, jti, until in self._tokens.since(at) if of == epoch
+        ]
         if epoch in self._eras:
             again.append(Event("all", {"era": self._eras[epoch]}))
         return again
@@ -121,5 +129,7 @@ async def end_again(store: Store, event: Event) -> None:
         await store.end(values["sid"], values["reason"])
     elif event.kind == "user":
         await store.end_user(values["id"], "revoked", lost=values["ended_below"])
+    elif event.kind == "denied":
+        await store.deny(values["jti"], values["until"] - (await store.history()).now)
     elif event.kind == "all":
         await store.end_all("revoked", lost=values["era"])

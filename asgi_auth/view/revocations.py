@@ -32,7 +32,8 @@ def _let_go(known: dict[str, V], over: list[str]) -> None:
 
 
 class Revocations:
-    """Ended sessions, and the revision that a user's tokens must have, until the last token that they kill is over.
+    """Ended sessions, the revision that a user's tokens must have, and single tokens, until the last token that they
+    kill is over.
 
     A packed one is remembered by 64 bits of a keyed hash: what seems to be there may, once in 2^40 times, be another,
     so that a hit means "ask", never "no". Those that are over at about the same time lie together, and go together.
@@ -49,14 +50,15 @@ class Revocations:
         self._sweep_at = clock() + self._part
         self._sids: dict[str, float] = {}
         self._floors: dict[str, tuple[int, float]] = {}
+        self._jtis: dict[str, float] = {}
         self._doubted: dict[str, float] = {}
         self._packed: dict[int, dict[int, bytearray]] = {}
         self._packed_count = 0
-        self._packs_users = False
+        self._packs_users = self._packs_jtis = False
         self._lost_until: float | None = None
 
     def __len__(self) -> int:
-        return len(self._sids) + len(self._floors) + self._packed_count
+        return len(self._sids) + len(self._floors) + len(self._jtis) + self._packed_count
 
     def ended(self, sid: str, until: float = 0.0) -> None:
         """A session is over. `until`: when its last token is, on this clock."""
@@ -78,20 +80,42 @@ class Revocations:
             self._packs_users = True
             self._pack(f"user:{user_id}", until)
 
+    def denied(self, jti: str, until: float = 0.0) -> None:
+        """One token is killed."""
+        until = self._at_least(until)
+        if jti in self._jtis or len(self._jtis) < EXACT:
+            self._jtis[jti] = max(until, self._jtis.get(jti, 0.0))
+        else:
+            self._packs_jtis = True
+            self._pack(f"jti:{jti}", until)
+
+    def is_denied(self, jti: str) -> bool | None:
+        """Whether this token was killed by itself; None: it may have been."""
+        if jti in self._jtis:
+            return True
+        return None if self._is_lost() or (self._packs_jtis and self._is_packed(f"jti:{jti}")) else False
+
     def doubt(self, user_id: str = "") -> None:
         """A user's tokens, or everybody's, may be dead by a change of this process whose outcome the feed will tell."""
         self._doubted[user_id] = self._clock() + DOUBT
 
-    def hits(self, sid: str, user_id: str, revision: int) -> bool:
+    def hits(self, sid: str, user_id: str, revision: int, jti: str = "") -> bool:
         """Whether a token of this session, user and revision may be dead. Where there is too much, all of them may."""
-        if sid in self._sids:
+        if sid in self._sids or jti in self._jtis:
             return True
         if user_id in self._floors and revision < self._floors[user_id][0]:
             return True
         if self._doubted and self._is_doubted(user_id):
             return True
-        if self._packed and (self._is_packed(sid) or (self._packs_users and self._is_packed(f"user:{user_id}"))):
+        if self._packed and (
+            self._is_packed(sid)
+            or (self._packs_users and self._is_packed(f"user:{user_id}"))
+            or (self._packs_jtis and self._is_packed(f"jti:{jti}"))
+        ):
             return True
+        return self._is_lost()
+
+    def _is_lost(self) -> bool:
         return self._lost_until is not None and self._clock() < self._lost_until
 
     def _is_doubted(self, user_id: str) -> bool:
@@ -130,6 +154,7 @@ class Revocations:
     def _sweep(self, now: float) -> None:
         self._sweep_at = now + self._part
         _let_go(self._sids, [sid for sid, until in tuple(self._sids.items()) if until <= now])
+        _let_go(self._jtis, [jti for jti, until in tuple(self._jtis.items()) if until <= now])
         _let_go(self._floors, [user for user, floor in tuple(self._floors.items()) if floor[1] <= now])
         for part in [part for part in self._packed if part * self._part <= now]:
             buckets = self._packed.pop(part)

@@ -259,6 +259,12 @@ async def _revoked(house: House) -> str:
     return token
 
 
+async def _denied(house: House) -> str:
+    token = await _access(house)
+    await house.auth.revoke_token(token)
+    return token
+
+
 async def _refresh_of_the_dead(house: House) -> str:
     token = await _refresh(house)
     await house.auth.disable_user("alice")
@@ -278,6 +284,7 @@ async def _refresh_of_the_dead(house: House) -> str:
         _used,
         _out_of_date,
         _revoked,
+        _denied,
         _refresh_of_the_dead,
     ],
 )

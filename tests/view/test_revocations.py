@@ -79,6 +79,33 @@ def test_a_token_of_a_lower_revision_is_hit(known):
     assert hits(known, user="alice", revision=2)
 
 
+def test_a_denied_token_is_hit_and_no_other(either):
+    either.denied("1.a")
+    assert either.hits("sid", "user", 1, "1.a")
+    assert not either.hits("sid", "user", 1, "1.b")
+    assert not either.hits("1.a", "user", 1)
+    assert not either.hits("sid", "1.a", 1)
+
+
+def test_whether_a_token_is_denied_is_said_where_it_is_known(known, monkeypatch):
+    known.denied("1.a")
+    assert (known.is_denied("1.a"), known.is_denied("1.b")) == (True, False)
+    monkeypatch.setattr(revocations, "EXACT", 1)
+    known.denied("1.b")
+    assert (known.is_denied("1.a"), known.is_denied("1.b"), known.is_denied("1.c")) == (True, None, False)
+    monkeypatch.setattr(revocations, "MOST", 1)
+    known.denied("1.c")
+    assert (known.is_denied("1.c"), known.is_denied("1.d")) == (None, None)
+
+
+def test_a_denial_lasts_until_the_token_is_over(either, clock):
+    either.denied("1.a", clock.now + 2 * LIFETIME)
+    sweep(either, clock, 2 * LIFETIME - 2)
+    assert either.hits("sid", "user", 1, "1.a")
+    sweep(either, clock, LIFETIME / 2 + 4)
+    assert not either.hits("sid", "user", 1, "1.a")
+
+
 def test_of_a_packed_user_every_token_is_asked_about(packed):
     packed.raised("alice", 3)
     assert hits(packed, user="alice", revision=2)

@@ -9,8 +9,8 @@ from view_helpers import LEASE, following, hurry, is_current, stamp_of, until
 
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import UserRow
-from asgi_auth.stores import Ended
-from asgi_auth.view import View
+from asgi_auth.stores import Ended, Revocation
+from asgi_auth.view import View, revocations
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def tokens(store, *names):
     stamps = []
     for name in names:
         await login(store, bearer(name, name))
-        stamps.append(await stamp_of(store, sid(name)))
+        stamps.append((await stamp_of(store, sid(name)))._replace(jti=f"1.{name}"))
     return stamps
 
 
@@ -72,6 +72,7 @@ REVOCATIONS = {
     "end": (lambda store: store.end(sid("a"), "revoked"), "revoked"),
     "end_user": (lambda store: store.end_user("a", "revoked"), "revoked"),
     "delete_user": (lambda store: store.delete_user("a"), "revoked"),
+    "deny": (lambda store: store.deny("1.a", TOKEN), "revoked"),
     "update": (lambda store: store.save_user(UserRow("a", scopes=frozenset({"x"})), expected=1), "out_of_date"),
 }
 
@@ -100,7 +101,7 @@ async def test_a_revocation_whose_outcome_is_unknown_makes_it_ask(view, store, s
     revoke, state = REVOCATIONS[kind]
     async with following(view):
         stage.own_feed.sent.close()
-        stage.lost = {"end", "end_user", "delete_user", "save_user"}
+        stage.lost = {"deny", "end", "end_user", "delete_user", "save_user"}
         with pytest.raises(StoreUnavailable):
             await revoke(view.store)
         assert not view.stands(one, view.clock())
@@ -169,11 +170,53 @@ async def test_the_row_comes_with_a_current_token_if_it_is_asked_for(view, store
 
 
 async def test_what_was_revoked_before_this_process_began_is_known(view, store, stage):
-    one, two, three = await tokens(store, "a", "b", "c")
+    stamps = await tokens(store, "a", "b", "c", "d")
     await store.end(sid("a"), "logout")
     await store.end_user("b", "revoked")
+    await store.deny("1.c", TOKEN)
     async with following(view):
-        assert stands(view, one, two, three) == [False, False, True]
+        assert stands(view, *stamps) == [False, False, False, True]
+
+
+async def test_a_denied_token_leaves_its_session_and_the_sessions_other_tokens_alone(view, store, stage):
+    (denied,) = await tokens(store, "a")
+    other = denied._replace(jti="2.a")
+    async with following(view):
+        await view.session(sid("a"))
+        await store.deny(denied.jti, TOKEN)
+        await catch_up(stage)
+        assert stands(view, denied, other) == [False, True]
+        assert await states(view, denied, other) == ["revoked", "current"]
+        assert await locally(view, stage, denied) == "revoked"
+        assert view.held(sid("a")) is not None
+
+
+async def test_without_a_follower_the_store_is_asked_whether_a_token_is_denied(view, store):
+    (denied,) = await tokens(store, "a")
+    await store.deny(denied.jti, TOKEN)
+    assert await states(view, denied, denied._replace(jti="2.a")) == ["revoked", "current"]
+
+
+async def test_a_token_that_seems_to_be_denied_is_asked_about(view, store, stage, monkeypatch):
+    """Where very many are, sixty-four bits of each are kept."""
+    monkeypatch.setattr(revocations, "EXACT", 0)
+    (denied,) = await tokens(store, "a")
+    async with following(view):
+        await store.deny(denied.jti, TOKEN)
+        await catch_up(stage)
+        assert await locally(view, stage, denied) == "ask"
+        assert await states(view, denied, denied._replace(jti="2.a")) == ["revoked", "current"]
+
+
+async def test_a_denial_lasts_as_long_as_it_says(view, store, stage, clock):
+    (denied,) = await tokens(store, "a")
+    async with following(view):
+        await store.deny(denied.jti, 3 * TOKEN)
+        for _ in range(29):
+            clock.advance(TOKEN / 10)
+            await store.deny("1.another", 10.0)
+            await catch_up(stage)
+            assert stands(view, denied, denied._replace(jti="2.a")) == [False, True]
 
 
 async def test_a_revocation_lasts_as_long_as_the_tokens_of_its_session(view, store, stage, clock):
@@ -265,6 +308,20 @@ async def test_a_flush_begins_another_epoch_and_tokens_of_before_are_asked_about
         assert stands(view, one, two, new) == [False, False, True]
         assert await states(view, one, two, new) == ["revoked", "revoked", "current"]
         assert isinstance(await view.session(sid("a")), Ended | None)
+
+
+async def test_a_denied_token_does_not_come_back_with_old_data(redis_store, redis_stage, redis_url):
+    """It is denied again, for as long as it was."""
+    view = View(redis_stage, staleness=LEASE, token_lifetime=TOKEN)
+    (token,) = await tokens(redis_store, "a")
+    async with following(view):
+        await restored_after(redis_stage, redis_url, view, lambda: redis_store.deny(token.jti, 2 * TOKEN))
+        assert stands(view, token) == [False]
+        for _ in range(2):
+            await redis_stage.own_feed.pulse()
+        assert await redis_store.denied(token.jti)
+        (again,) = await redis_store.revocations()
+        assert again == Revocation("jti", token.jti, 0, pytest.approx(view.clock() + 2 * TOKEN, abs=30))
 
 
 @pytest.mark.parametrize("kind", ["end_user", "end_all"])
