@@ -104,17 +104,20 @@ class AccessTokens:
             InvalidToken: EXPIRED or AUDIENCE for a token that is ours otherwise, INVALID for any other.
         """
         compact = parse(token, max_size=self.max_size)
-        if compact.header.get("typ", "").lower() not in _TYPES or "kid" not in compact.header:
+        header = compact.header
+        if header.get("typ", "").lower() not in _TYPES or "kid" not in header:
             raise InvalidToken
-        key = find_key(compact.header["kid"])
+        key = find_key(header["kid"])
         if key is None:
             raise InvalidToken
         key.verify(compact)
         claims = read_claims(compact.payload)
+        latest = now + self.leeway
         if (
             claims.iss != self.issuer
-            or max(claims.iat, claims.nbf) > now + self.leeway
-            or claims.exp > now + self.longest_lifetime + self.leeway
+            or claims.iat > latest
+            or claims.nbf > latest
+            or claims.exp > latest + self.longest_lifetime
         ):
             raise InvalidToken
         # Never `in` on a text: a part of our name is not our name.

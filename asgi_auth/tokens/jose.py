@@ -11,16 +11,17 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jwt.algorithms import Algorithm as Scheme
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 from pydantic_core import SchemaValidator, core_schema
 
 from asgi_auth.errors import AuthError, InvalidToken
+from asgi_auth.frozen import frozen
 from asgi_auth.http.strict import strict_json
 from asgi_auth.model import CONTROL
 from asgi_auth.tokens.material import is_key_material
@@ -176,7 +177,8 @@ def _read_header(segment: bytes, refused: frozenset[str]) -> Mapping[str, Any]:
         or not refused.isdisjoint(header)
     ):
         raise InvalidToken
-    return MappingProxyType(header)
+    read: Mapping[str, Any] = frozen(header)
+    return read
 
 
 _known_header = lru_cache(maxsize=256)(_read_header)
@@ -201,7 +203,7 @@ class VerifyingKey:
     algorithm: str
     public: Mapping[str, str] | None
     _names: tuple[str, ...]
-    _key: Any = field(repr=False)
+    _check: Callable[[bytes, bytes], bool] = field(repr=False)
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any], *, own: bool = False) -> VerifyingKey:
@@ -229,14 +231,15 @@ class VerifyingKey:
         if algorithm.kty != "oct":
             public = {"kty": algorithm.kty, **{name: jwk[name] for name in PUBLIC[algorithm.kty]}}
             public |= {"alg": names[0], "use": "sig"} | ({"kid": jwk["kid"]} if "kid" in jwk else {})
-        return cls(jwk.get("kid", ""), names[0], public, names, key)
+        return cls(jwk.get("kid", ""), names[0], public, names, _checker(key, algorithm))
 
     def verify(self, compact: Compact) -> None:
         """Check a token's signature. Raises InvalidToken: another algorithm, or the signature is wrong."""
-        scheme = ALGORITHMS[self.algorithm].scheme
-        if compact.header["alg"] not in self._names or not scheme.verify(
-            compact.signing_input, self._key, compact.signature
-        ):
+        try:
+            right = compact.header["alg"] in self._names and self._check(compact.signing_input, compact.signature)
+        except InvalidSignature:
+            right = False
+        if not right:
             raise InvalidToken
 
 
@@ -337,3 +340,30 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Algorithm], Any]] = {
     "OKP": _read_okp,
     "oct": _read_oct,
 }
+
+
+def _checker(key: Any, algorithm: Algorithm) -> Callable[[bytes, bytes], bool]:
+    """What says whether a message has this signature, by False or InvalidSignature; whatever it needs is made once."""
+    scheme, size = algorithm.scheme, algorithm.size
+    if isinstance(scheme, ECAlgorithm):
+        ecdsa = ec.ECDSA(scheme.hash_alg())
+
+        def check_ecdsa(message: bytes, signature: bytes) -> bool:
+            if len(signature) != 2 * size:
+                return False
+            r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
+            key.verify(encode_dss_signature(r, s), message, ecdsa)
+            return True
+
+        return check_ecdsa
+    if isinstance(scheme, RSAAlgorithm):
+        hash_alg = scheme.hash_alg()
+        pss = padding.PSS(mgf=padding.MGF1(hash_alg), salt_length=hash_alg.digest_size)
+        scheme_padding = pss if isinstance(scheme, RSAPSSAlgorithm) else padding.PKCS1v15()
+
+        def check_rsa(message: bytes, signature: bytes) -> bool:
+            key.verify(signature, message, scheme_padding, hash_alg)
+            return True
+
+        return check_rsa
+    return lambda message, signature: scheme.verify(message, key, signature)
