@@ -21,6 +21,7 @@ from asgi_auth.logins import Logins
 from asgi_auth.model import Session, User, methods, scope_tokens
 from asgi_auth.renewals import Renewals
 from asgi_auth.stores import Keep
+from asgi_auth.tokens.dpop import is_thumbprint
 from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
 
 log = logging.getLogger("asgi_auth")
@@ -246,6 +247,7 @@ class Auth(Accounts):
         amr: str | Collection[str] = (),
         acr: str = "",
         lifetime: float | str | timedelta | None = None,
+        jkt: str = "",
     ) -> TokenPair:
         """A new session in JWT mode for a user whom the application has authenticated: access and refresh token.
 
@@ -254,19 +256,32 @@ class Auth(Accounts):
             client_id: who alone may use the refresh token.
             scopes: no more than these, now and later; None: all that the user has at any time.
             amr, acr, lifetime: as in `login`.
+            jkt: thumbprint of the key that the tokens are bound to (RFC 9449 §6), with whose proof alone they count.
 
         Raises:
+            ValueError: `jkt` is none, or `DPOP=required` and there is none.
             InvalidScope: the user has not all of `scopes`.
             SessionLimit, InvalidCredentials, StoreUnavailable: as `login`.
         """
         seconds, used = self._lifetime(lifetime), methods(amr)
         asked = None if scopes is None else scope_tokens(scopes)
+        if jkt and not is_thumbprint(jkt):
+            raise ValueError("jkt is the SHA-256 thumbprint of a public key in base64url (RFC 7638)")
+        if not jkt and self.settings.dpop == "required":
+            raise ValueError("ASGI_AUTH_DPOP=required: give the jkt of the key that these tokens are bound to")
         parts = await self.opened()
         row = await parts.users.reconcile(user)
-        return await Logins(parts).by_token(row, client_id=client_id, asked=asked, amr=used, acr=acr, lifetime=seconds)
+        return await Logins(parts).by_token(
+            row, client_id=client_id, asked=asked, amr=used, acr=acr, lifetime=seconds, jkt=jkt
+        )
 
     async def refresh(
-        self, refresh_token: str, *, client_id: str | None = None, scopes: str | Collection[str] | None = None
+        self,
+        refresh_token: str,
+        *,
+        client_id: str | None = None,
+        scopes: str | Collection[str] | None = None,
+        jkt: str | None = None,
     ) -> TokenPair:
         """Exchange a refresh token for a new pair (RFC 6749 §6, rotated as RFC 9700 §4.14.2 asks).
 
@@ -275,6 +290,8 @@ class Auth(Accounts):
         Args:
             client_id: must be the one it was made for; None: whichever that is.
             scopes: for this access token, no more than these.
+            jkt: of the key whose proof came with it, which must be the one that it is bound to; empty: none came; None:
+                whichever it is bound to.
 
         Raises:
             InvalidGrant: unknown, expired or already used; a late reuse has ended the session.
@@ -282,7 +299,7 @@ class Auth(Accounts):
             StoreUnavailable: nothing is known to have changed; repeat.
         """
         asked = None if scopes is None else scope_tokens(scopes)
-        return await Logins(await self.opened()).refresh(refresh_token, client_id=client_id, asked=asked)
+        return await Logins(await self.opened()).refresh(refresh_token, client_id=client_id, asked=asked, jkt=jkt)
 
     async def rotate_keys(self, *, at_once: bool = False) -> str:
         """Let the next signing key take the place of the one that signs, in all processes; see docs/keys.md.

@@ -93,6 +93,8 @@ class Context(Incoming, SessionData):
     """The session of a login whose cookie or tokens have not gone out yet."""
     unsettled: str | None = None
     """The session whose new cookie goes out only if it lives when the answer starts: the browser may have left it."""
+    nonce: str | None = None
+    """That the answer carries for the client's next proof of possession."""
     renewal: Callable[[], Awaitable[None]] | None = None
     """Gives the session another secret, if the answer gets as far as that: who never gets an answer would lose the
     session with the old one."""
@@ -276,6 +278,12 @@ class Context(Incoming, SessionData):
         """The cookie of this dead session goes, unless another one has taken its place when the answer starts."""
         self.outlived = sid
         self.is_plain = False
+
+    def offer_nonce(self, nonce: str | None) -> None:
+        """The client gets a nonce for its next proof of possession, unless there is no need."""
+        if nonce is not None:
+            self.nonce = nonce
+            self.is_plain = False
 
     def forget_visitor(self) -> None:
         """The visitor's data is gone."""

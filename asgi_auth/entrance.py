@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 
 from asgi_auth import audit
 from asgi_auth.context import Context
-from asgi_auth.errors import InvalidToken, StoreUnavailable
+from asgi_auth.errors import InvalidProof, InvalidToken, StoreUnavailable
 from asgi_auth.guards import Requirement, admit
 from asgi_auth.http import values
-from asgi_auth.http.credentials import authorization, cookies, has_preflight
+from asgi_auth.http.credentials import Credential, authorization, cookies, has_preflight
 from asgi_auth.http.forwarded import readings
 from asgi_auth.identity import Identity, Rejected
 from asgi_auth.moving import move_in
 from asgi_auth.sessions.seen import seen_version
 from asgi_auth.stores import Loaded
+from asgi_auth.tokens.dpop import Proof
 
 log = logging.getLogger("asgi_auth")
 
@@ -56,9 +57,11 @@ async def enter(context: Context, *, path: str, active: bool = True) -> None:
         CredentialError: the request ends here, before the application runs.
         StoreUnavailable: likewise; nobody can say who it is.
     """
-    bearer = authorization(context.scope["headers"], bearer_enabled="jwt" in context.auth.settings.backends)
-    if bearer is not None:
-        await _by_token(context, bearer.token)
+    settings = context.auth.settings
+    enabled = "jwt" in settings.backends
+    presented = authorization(context.scope["headers"], enabled=enabled, dpop=settings.takes_proofs)
+    if presented is not None:
+        await _by_token(context, presented)
     else:
         await _by_cookie(context)
     await _still_a_user(context)
@@ -130,22 +133,51 @@ def refuse_cross_origin(context: Context) -> None:
         raise context.origin.error()
 
 
-async def _by_token(context: Context, token: bytes) -> None:
+async def read_proof(context: Context, *, access_token: bytes | None = None) -> Proof:
+    """The proof of possession that came along, and that was made for this request. It has not counted yet.
+
+    Raises:
+        InvalidProof: there is none, or it was not; `NonceWanted`: its nonce will not do.
+        StoreUnavailable: nobody knows our nonces.
+    """
+    scope, proofs = context.scope, (await context.auth.opened()).proofs
+    method = "GET" if scope["type"] == "websocket" else scope["method"]
+    found = values(scope["headers"], b"dpop")
+    proof = proofs.read(found, method, context.target, access_token=access_token)
+    context.offer_nonce(proofs.renewal(proof))
+    return proof
+
+
+async def _by_token(context: Context, presented: Credential) -> None:
     context.forbidden = TOKENS_CARRY_NO_DATA
-    answer = await _by_others(context, token)
+    answer = await _by_others(context, presented)
     if answer is None:
         backend = await context.auth.jwt_backend()
-        answer = await backend.identify(token)
+        answer = await backend.identify(presented.token, bound=presented.bound)
     if isinstance(answer, Rejected):
         _log_rejected(context, answer, "authorization")
         raise InvalidToken(answer.error)
+    if presented.bound:
+        try:
+            await _prove(context, presented.token, answer.jkt)
+        except InvalidProof as error:
+            error.status = 401  # which is 400 where a token is asked for (RFC 9449 §5, §7.1)
+            raise
     context.become(answer, None)
 
 
-async def _by_others(context: Context, token: bytes) -> Identity | Rejected | None:
+async def _by_others(context: Context, presented: Credential) -> Identity | Rejected | None:
     """What another issuer's token says; None: it is ours, or no other issuer counts here."""
     issuers = context.auth.issuer_backend
-    return None if issuers is None else await issuers.identify(token)
+    return None if issuers is None else await issuers.identify(presented.token, bound=presented.bound)
+
+
+async def _prove(context: Context, token: bytes, jkt: str) -> None:
+    """See that whoever sent this token has its key."""
+    proof = await read_proof(context, access_token=token)
+    if proof.jkt != jkt:
+        raise InvalidProof("The DPoP proof was made by another key than the token is bound to")
+    await context.auth.parts.proofs.spend(proof)
 
 
 async def _by_cookie(context: Context) -> None:

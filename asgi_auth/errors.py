@@ -54,10 +54,11 @@ class CredentialError(AuthError):
         limit: how many attempts are let in, for the log.
         reason: for a dead cookie `expired` or `ended`.
         allow: the methods that a path has (RFC 9110 §15.5.6).
+        nonce: for the client's next proof (RFC 9449 §8).
     """
 
     code: ClassVar[str] = "invalid_request"
-    status: ClassVar[int] = 400
+    status: int = 400
     default: ClassVar[str] = "The request is invalid"
 
     def __init__(
@@ -71,6 +72,7 @@ class CredentialError(AuthError):
         limit: int | None = None,
         reason: str | None = None,
         allow: str | None = None,
+        nonce: str | None = None,
     ) -> None:
         self.description = description or self.default
         self.scope = scope
@@ -80,6 +82,7 @@ class CredentialError(AuthError):
         self.limit = limit
         self.reason = reason
         self.allow = allow
+        self.nonce = nonce
         super().__init__(self.description)
 
 

@@ -77,7 +77,8 @@ class Identity:
     `scopes` is what this credential may do, `credentials` what applications see of it all. `amr` says when each method
     was used. `row` is the user as the store has it, at the store's time `now`, which was when the steady clock showed
     `at`; `record` is the session with its data (cookie mode only). A token of another issuer has no session here: its
-    `session_id` is empty.
+    `session_id` is empty. `jkt` is the thumbprint of the key without whose proof the credential is worth nothing
+    (RFC 9449 §6); empty: it is bound to none.
     """
 
     user: User
@@ -92,6 +93,7 @@ class Identity:
     now: float = 0.0
     at: float = 0.0
     record: Record | None = None
+    jkt: str = ""
     credentials: AuthCredentials = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

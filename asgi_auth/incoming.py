@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from asgi_auth.audit import RequestFacts
 from asgi_auth.http import values
+from asgi_auth.http.answers import Schemes
 from asgi_auth.http.cookies import keep_problem
-from asgi_auth.http.forwarded import Peer, address_prefix, kept_address, loopback_request, peer
+from asgi_auth.http.credentials import is_dpop
+from asgi_auth.http.forwarded import (
+    Peer,
+    address_prefix,
+    client_address,
+    kept_address,
+    loopback_request,
+    peer,
+    route_path,
+)
 from asgi_auth.http.origin import ALLOWED, SAFE_METHODS, Verdict, cross_origin
 from asgi_auth.model import Client
 from asgi_auth.runtime import Runtime
+from asgi_auth.settings import DEFAULT_ISSUER
+from asgi_auth.tokens.dpop import ALGORITHMS, Target, target
 
 if TYPE_CHECKING:
     from asgi_auth.sessions.cookies import Pair
@@ -82,6 +94,31 @@ class Incoming:
     def facts(self) -> RequestFacts:
         """What the log says of this request."""
         return RequestFacts.of(self.scope, address=self.kept_address, counted_by=self.address)
+
+    @property
+    def target(self) -> Target | None:
+        """What the client asked for, as a proof of possession names it (RFC 9449 §4.3). None: nobody can say: by a
+        `Host` that the client is free to choose, a proof made for another server would be one for us."""
+        settings, scope = self.auth.settings, self.scope
+        origin = settings.url
+        if origin is None:
+            if not (self.loopback or settings.trusted_proxies.trusts(client_address(scope.get("client")))):
+                return None
+            origin = f"{self.peer.scheme}://{self.peer.host.decode('latin-1')}"
+        found = target(origin)
+        path = (scope.get("root_path") or "").rstrip("/") + route_path(scope)
+        return None if found is None else Target(found.origin, path or "/")
+
+    @property
+    def schemes(self) -> Schemes:
+        """In which schemes a refusal of this request challenges."""
+        if self.auth.problem is not None:
+            return Schemes(DEFAULT_ISSUER)
+        settings = self.auth.settings
+        if not settings.takes_proofs:
+            return Schemes(settings.realm)
+        bearer, used = settings.dpop != "required", is_dpop(self.scope["headers"])
+        return Schemes(settings.realm, bearer, ALGORITHMS, used)
 
     @property
     def client(self) -> Client:

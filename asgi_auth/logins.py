@@ -160,9 +160,13 @@ class Logins:
         amr: tuple[str, ...],
         acr: str = "",
         lifetime: float | None = None,
+        jkt: str = "",
         context: Context | None = None,
     ) -> TokenPair:
         """A new session in JWT mode and its first pair.
+
+        Args:
+            jkt: as in `Grants.prepare`.
 
         Raises:
             InvalidScope: the user has not all that was asked, or has too much for a token.
@@ -170,7 +174,7 @@ class Logins:
         """
         await self._parts.keys.signing_key()  # before there is a session that nobody could use
         client = Client() if context is None else context.client
-        new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr)
+        new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr, jkt=jkt)
         new = replace(new, acr=acr, lifetime=lifetime or new.lifetime)
         row, created = await self.start(context, row, new)
         scopes = row.scopes if asked is None else asked & row.scopes
@@ -186,9 +190,15 @@ class Logins:
         return pair
 
     async def refresh(
-        self, refresh_token: str, *, client_id: str | None, asked: frozenset[str] | None, context: Context | None = None
+        self,
+        refresh_token: str,
+        *,
+        client_id: str | None,
+        asked: frozenset[str] | None,
+        jkt: str | None = None,
+        context: Context | None = None,
     ) -> TokenPair:
-        """Exchange a refresh token. `client_id` None: whoever it was made for.
+        """Exchange a refresh token. `client_id` None: whoever it was made for; `jkt` None: whichever key.
 
         Raises:
             InvalidGrant, InvalidScope: see `Grants.refresh`.
@@ -196,7 +206,7 @@ class Logins:
         record = self._parts.audit.record
         try:
             pair = await self._parts.grants.refresh(
-                refresh_token, client_id=client_id, asked=asked, current=self._parts.users.always_refreshed
+                refresh_token, client_id=client_id, asked=asked, jkt=jkt, current=self._parts.users.always_refreshed
             )
         except Reuse as reuse:
             owner = reuse.loaded.record.user_id

@@ -18,13 +18,15 @@ from asgi_auth.errors import (
     InsufficientScope,
     InsufficientUserAuthentication,
     InvalidClient,
+    InvalidProof,
     InvalidRequest,
+    NonceWanted,
     StoreUnavailable,
     TooManyRequests,
     Unavailable,
 )
 from asgi_auth.http import values
-from asgi_auth.http.answers import Answer, HeaderList, challenge_for, cors_headers, make_private, refusal
+from asgi_auth.http.answers import Answer, HeaderList, challenges_for, cors_headers, make_private, refusal
 from asgi_auth.live import Ending, Live, SessionEnded, is_session_ended
 from asgi_auth.runtime import Runtime
 
@@ -56,7 +58,9 @@ def as_refusal(error: Exception, context: Context) -> CredentialError:
             record(audit.CROSS_ORIGIN, user or context.kept_address, request=context.facts)
         elif isinstance(error, TooManyRequests):
             record(audit.RATE_LIMIT_EXCEEDED, user or context.kept_address, error.limit, request=context.facts)
-        elif isinstance(error, (InvalidRequest, InvalidClient, ContentTooLarge)):
+        elif isinstance(error, NonceWanted):
+            pass  # as each client begins
+        elif isinstance(error, (InvalidRequest, InvalidClient, InvalidProof, ContentTooLarge)):
             who, why = user or context.kept_address, error.description
             record(audit.INVALID_INPUT, "request", who, request=context.facts, reason=why)
     return error
@@ -173,9 +177,7 @@ class Exchange(Context):
 
     async def turn_away(self, error: Exception) -> None:
         """Answer with an error of ours."""
-        settings = self.auth.settings if self.auth.problem is None else None
-        realm = "asgi-auth" if settings is None else settings.realm
-        await self.answer(refusal(as_refusal(error, self), realm=realm))
+        await self.answer(refusal(as_refusal(error, self), schemes=self.schemes))
 
     async def answer(self, answer: Answer) -> None:
         """Send a whole answer of ours, with the cookies that it carries; trusted origins may read it, unless it says
@@ -248,13 +250,16 @@ class Exchange(Context):
 
     def _challenged(self, message: Message, refusal: CredentialError) -> Message:
         """The application's own error page, with our challenge."""
-        challenge = challenge_for(as_refusal(refusal, self), realm=self.auth.settings.realm)
+        challenges = challenges_for(as_refusal(refusal, self), self.schemes)
         headers = [entry for entry in message.get("headers") or () if bytes(entry[0]).lower() != b"www-authenticate"]
-        return {**message, "headers": [*headers, (b"www-authenticate", challenge)]}
+        return {**message, "headers": [*headers, *((b"www-authenticate", one) for one in challenges)]}
 
     async def _add_cookies(self, headers: HeaderList) -> None:
         cookies = await self.cookies()
         guarded = self.guarded and (self.identity is not None or self.pending is not None)
+        if self.nonce is not None:
+            guarded = True  # it is this client's
+            headers.append((b"dpop-nonce", self.nonce.encode("ascii")))
         if cookies or guarded or self.accessed:
             make_private(headers, sets_cookie=bool(cookies), vary=self.accessed, guarded=guarded)
             headers += [(b"set-cookie", cookie) for cookie in cookies]

@@ -21,6 +21,7 @@ from asgi_auth.hooks import Endings, Hooks
 from asgi_auth.known_clients import KnownClients
 from asgi_auth.live import Lives
 from asgi_auth.passwords import PasswordHasher, read_blocklist
+from asgi_auth.proofs import Proofs
 from asgi_auth.sessions.activity import Activity
 from asgi_auth.sessions.codec import CookieCodec
 from asgi_auth.sessions.cookies import SessionCookies
@@ -34,6 +35,7 @@ from asgi_auth.tokens.grants import Grants, Lifetimes
 from asgi_auth.tokens.issuers.trusted import Find, Trusted
 from asgi_auth.tokens.keyring import KeyRing
 from asgi_auth.tokens.keys import load_all
+from asgi_auth.tokens.nonces import Nonces
 from asgi_auth.tokens.refresh import RefreshCodec
 from asgi_auth.tokens.ring import LEAD, Plan
 from asgi_auth.users import Users
@@ -78,6 +80,7 @@ class Parts(Foundation):
     visitor_codec: CookieCodec
     session_backend: SessionBackend
     grants: Grants
+    proofs: Proofs
 
 
 def found(
@@ -143,7 +146,14 @@ def found(
         keys=keys,
         tokens=tokens,
         jwt_backend=JWTBackend(
-            tokens, keys, view, log, clock=clock, revocation=settings.jwt_revocation, rows=users.follows_directory
+            tokens,
+            keys,
+            view,
+            log,
+            clock=clock,
+            revocation=settings.jwt_revocation,
+            rows=users.follows_directory,
+            bearer=settings.dpop != "required",
         ),
         issuer_backend=_issuers(settings, issuers, clock=clock, steady=view.clock),
     )
@@ -164,6 +174,7 @@ def _issuers(settings: Settings, find: Find | None, *, clock: Clock, steady: Clo
         leeway=settings.jwt_leeway,
         max_size=settings.jwt_max_size,
         longest_lifetime=settings.session_lifetime,
+        bearer=settings.dpop != "required",
     )
 
 
@@ -224,6 +235,7 @@ async def complete(base: Foundation) -> Parts:
             clock=clock,
             epoch=base.view.epoch,
         ),
+        proofs=Proofs(store, Nonces(signing), clock=clock, leeway=settings.jwt_leeway),
     )
 
 

@@ -186,6 +186,12 @@ class Settings(BaseSettings):
     password_grant: Flag = Field(True, examples=["off"])
     """Whether `/token` takes passwords, which RFC 9700 §2.4 forbids and Swagger UI needs."""
 
+    dpop: Annotated[Literal["off", "optional", "required"], Read(readers.lower)] = Field(
+        "optional", examples=["required"]
+    )
+    """Tokens that count with the proof of a key alone (RFC 9449): `optional`: for clients that ask with one;
+    `required`: no others are made or taken; `off`: proofs are not looked at."""
+
     login_rate: Annotated[Rate, Read(Rate.parse)] = Field(Rate(10, MINUTE), examples=["10/minute"])
     """Failed logins per name and client address; ten times that per address."""
 
@@ -271,6 +277,11 @@ class Settings(BaseSettings):
     def realm(self) -> str:
         """What challenges name: the host of `url`, else `asgi-auth`."""
         return hostname(self.host) if self.host else DEFAULT_ISSUER
+
+    @property
+    def takes_proofs(self) -> bool:
+        """Whether access tokens may be bound to a key."""
+        return self.dpop != "off" and "jwt" in self.backends
 
     @property
     def own_origins(self) -> frozenset[bytes]:

@@ -120,9 +120,7 @@ class Socket:
         told = as_refusal(error, self._context)
         self._answered = True
         if "websocket.http.response" in (self._context.scope.get("extensions") or {}):
-            auth = self._context.auth
-            realm = auth.settings.realm if auth.problem is None else "asgi-auth"
-            await self._deny(refusal(told, realm=realm))
+            await self._deny(refusal(told, schemes=self._context.schemes))
         else:
             code = TRY_AGAIN_LATER if told.status == 503 else POLICY_VIOLATION
             await self._send({"type": "websocket.close", "code": code, "reason": told.code})
@@ -178,10 +176,11 @@ class Socket:
             self._replaced = True
             await self.refuse(error)
             raise
-        cookies = await self._context.cookies()
-        if cookies:
-            headers = [*(message.get("headers") or ()), *((b"set-cookie", cookie) for cookie in cookies)]
-            message = {**message, "headers": headers}
+        ours = [(b"set-cookie", cookie) for cookie in await self._context.cookies()]
+        if self._context.nonce is not None:
+            ours.append((b"dpop-nonce", self._context.nonce.encode("ascii")))
+        if ours:
+            message = {**message, "headers": [*(message.get("headers") or ()), *ours]}
         await self._join()
         self._answered = self._accepted = self._context.started = True
         self._passive = is_passive(self._context, route_path(self._context.scope))

@@ -205,7 +205,7 @@ async def test_installed_twice_is_the_same_as_once(seat_name: str) -> None:
         assert (await client.get("/data")).json() == {"a": "a"}
         refused = await client.get("/admin")
         assert refused.status_code == 403
-        assert len(refused.headers.get_list("www-authenticate")) == 1
+        assert [one.partition(" ")[0] for one in refused.headers.get_list("www-authenticate")] == ["Bearer"]
     await auth.aclose()
 
 

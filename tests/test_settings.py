@@ -36,7 +36,7 @@ EXISTING = {
     *("session_limit", "session_limit_policy", "session_rotate", "session_max_size", "anonymous_idle", "passive_paths"),
     "insecure_http",
     *("jwt_algorithm", "jwt_key", "jwt_key_file", "jwt_issuer", "jwt_audience", "jwt_leeway", "jwt_max_size"),
-    *("jwt_rotate", "jwt_revocation", "jwt_trusted_issuers"),
+    *("jwt_rotate", "jwt_revocation", "jwt_trusted_issuers", "dpop"),
     *("access_lifetime", "refresh_lifetime", "refresh_grace", "refresh_redelivery", "password_grant", "login_rate"),
     *("password_min_length", "password_blocklist", "password_workers", "fresh", "trusted_origins", "trusted_proxies"),
 }
@@ -75,6 +75,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
     assert (settings.access_lifetime, settings.refresh_lifetime) == (600, 2_592_000)
     assert (settings.refresh_grace, settings.refresh_redelivery) == (10, 3600)
     assert settings.password_grant is True
+    assert settings.dpop == "optional"
     assert settings.login_rate == Rate(10, 60)
     assert (settings.password_min_length, settings.password_workers) == (15, 2)
     assert settings.fresh == 900
@@ -153,6 +154,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("refresh_grace", "0", 0.0),
     ("refresh_redelivery", "0", 0.0),
     ("password_grant", "off", False),
+    ("dpop", "Required", "required"),
     ("login_rate", "5/30s", Rate(5, 30.0)),
     ("password_min_length", "8", 8),
     ("password_blocklist", "/etc/words", Path("/etc/words")),
@@ -285,6 +287,7 @@ BAD: list[tuple[str, str, str]] = [
     ("refresh_grace", "-1", "no duration"),
     ("refresh_redelivery", "1 h", "no duration"),
     ("password_grant", "yess", "is on or off"),
+    ("dpop", "on", "'off', 'optional' or 'required'"),
     ("login_rate", "0/minute", "at least 1"),
     ("login_rate", "off", "a slash and a period"),
     ("password_min_length", "7", "greater than or equal to 8"),
@@ -428,7 +431,7 @@ def test_an_unknown_variable_stops_the_start_and_names_the_nearest(
     assert message.startswith(f"{name}: there is no such setting; is {right} meant? Valid: {right}=")
 
 
-@pytest.mark.parametrize("name", ["ASGI_AUTH_", "ASGI_AUTH_DPOP", "ASGI_AUTH_XYZZY"])
+@pytest.mark.parametrize("name", ["ASGI_AUTH_", "ASGI_AUTH_OTEL", "ASGI_AUTH_XYZZY"])
 def test_a_setting_that_does_not_work_is_not_known(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "optional")
     assert refusal().startswith(f"{name}: there is no such setting")

@@ -132,7 +132,7 @@ async def client(auth: Auth) -> AsyncIterator[Any]:
 
 
 def challenge(answer: Any) -> str:
-    return str(answer.headers["www-authenticate"])
+    return str(answer.headers.get_list("www-authenticate")[0])
 
 
 WEAK = "insufficient_user_authentication"

@@ -42,6 +42,7 @@ class IssuerBackend:
     Args:
         own: our own `iss`, whose tokens are another backend's.
         clock: the wall's; `steady` for how long something is known.
+        bearer: whether a token that is bound to no key is taken.
         leeway, longest_lifetime: seconds, as for our own tokens.
         max_size: bytes of a token whose record says nothing else.
     """
@@ -56,6 +57,7 @@ class IssuerBackend:
         leeway: float,
         max_size: int,
         longest_lifetime: float,
+        bearer: bool = True,
     ) -> None:
         self._trusted = trusted
         self._own = own
@@ -66,6 +68,9 @@ class IssuerBackend:
         self._max_size = max_size
         self._largest = max([max_size, *(one.record.max_size or 0 for one in trusted.fixed)])
         self._known: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
+        self._bound: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
+        """As in `JWTBackend`."""
+        self._bearer = bearer
 
     @property
     def sources(self) -> list[KeySource]:
@@ -74,20 +79,26 @@ class IssuerBackend:
 
     def recall(self, header: bytes) -> Identity | None:
         """Who this `Authorization` header speaks for, if its token was verified before and its keys are the same."""
-        known = self._known.get(header)
+        return self._still(self._known.get(header))
+
+    def _still(self, known: _Verified | None) -> Identity | None:
         if known is None or self._clock() >= known.until or self._steady() >= known.look_at:
             return None
         return known.identity if known.source.keys is known.keys else None
 
-    async def identify(self, token: bytes) -> Identity | Rejected | None:
+    async def identify(self, token: bytes, *, bound: bool = False) -> Identity | Rejected | None:
         """Who this token speaks for; None: it is ours, or says that it is.
+
+        Args:
+            bound: as in `JWTBackend.identify`.
 
         Raises:
             Unavailable: the issuer's keys, or whose tokens count, are not known at this moment.
         """
-        remembered = self.recall(_BEARER + token)
-        if remembered is not None:
-            return remembered
+        remembered, key = (self._bound, token) if bound else (self._known, _BEARER + token)
+        identity = self._still(remembered.get(key))
+        if identity is not None:
+            return identity
         try:
             compact = parse(token, max_size=self._largest)
             claims = payload_of(compact.payload)
@@ -106,16 +117,16 @@ class IssuerBackend:
             found = read(claims, record, answer.tenant, Times(now, self._leeway, self._longest))
         except InvalidToken as refusal:
             return Rejected(error=refusal.description, forged=refusal.description != InvalidToken.EXPIRED)
-        if found.jkt:  # it came as a bearer's
+        if bool(found.jkt) != bound or not (bound or self._bearer):
             return Rejected(error=InvalidToken.INVALID, forged=True)
         identity = _identity(found)
-        self._remember(token, identity, answer, keys)
+        remembered.put(key, self._verified(identity, answer, keys))
         return identity
 
-    def _remember(self, token: bytes, identity: Identity, answer: Answer, keys: KeySet) -> None:
+    def _verified(self, identity: Identity, answer: Answer, keys: KeySet) -> _Verified:
         look_at = min(self._steady() + answer.source.good_for(), answer.until)
         until = identity.expires_at + self._leeway
-        self._known.put(_BEARER + token, _Verified(identity, answer.source, keys, until, look_at))
+        return _Verified(identity, answer.source, keys, until, look_at)
 
     async def _signed_by(self, compact: Compact, iss: str, source: KeySource) -> KeySet:
         """The keys of which one has signed this. One that is known is never waited for.
@@ -168,4 +179,5 @@ def _identity(found: Foreign) -> Identity:
         authenticated_at=auth_time,
         amr=dict.fromkeys(found.amr, auth_time),
         acr=found.acr,
+        jkt=found.jkt,
     )

@@ -49,6 +49,7 @@ class JWTBackend:
         revocation: `strict`: what cannot be said is an exception; `available`: then the token is accepted, and the log
             says so each time; `off`: the view is never asked.
         rows: whether the user's row is wanted with each identity.
+        bearer: whether a token that is bound to no key is taken.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class JWTBackend:
         clock: Clock,
         revocation: Revocation = "strict",
         rows: bool = False,
+        bearer: bool = True,
     ) -> None:
         self._tokens = tokens
         self._keys = keys
@@ -70,7 +72,10 @@ class JWTBackend:
         self._revocation = revocation
         self._off = revocation == "off"
         self._rows = rows and not self._off
+        self._bearer = bearer
         self._known: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
+        self._bound: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
+        """Apart, by the token alone: no header finds those that are worth nothing without a proof."""
         self._remembered = self._known.get
 
     def recall(self, header: bytes) -> Identity | None:
@@ -99,24 +104,31 @@ class JWTBackend:
         known.stood = version
         return True
 
-    async def identify(self, credential: bytes) -> Identity | Rejected:
-        """Who this token speaks for."""
-        known = self._verified_before(credential) or await self._verified(credential)
+    async def identify(self, credential: bytes, *, bound: bool = False) -> Identity | Rejected:
+        """Who this token speaks for.
+
+        Args:
+            bound: whether it came as one that is bound to a key, whose proof the caller asks for; as what it is not
+                none is taken (RFC 9449 §7.1).
+        """
+        remembered, key = (self._bound, credential) if bound else (self._known, _BEARER + credential)
+        known = self._verified_before(remembered.get(key)) or await self._verified(credential)
         if isinstance(known, Rejected):
             return known
+        if bool(known.identity.jkt) != bound or not (bound or self._bearer):
+            return Rejected(error=InvalidToken.INVALID, forged=True)
         if self._off:
-            self._known.put(_BEARER + credential, known)
+            remembered.put(key, known)
             return known.identity
         stamp = known.stamp
         standing = await self._standing(known)
         if standing.state != "current":
             told = InvalidToken.OUT_OF_DATE if standing.state == "out_of_date" else InvalidToken.REVOKED
             return Rejected(error=told, session_id=stamp.sid, user_id=stamp.user_id)
-        self._known.put(_BEARER + credential, known)
+        remembered.put(key, known)
         return replace(known.identity, row=standing.user, now=standing.now or self._clock())
 
-    def _verified_before(self, credential: bytes) -> _Verified | None:
-        known = self._known.get(_BEARER + credential)
+    def _verified_before(self, known: _Verified | None) -> _Verified | None:
         if known is None or self._clock() >= known.until or known.keys != self._view.keys_changed:
             return None
         return known
@@ -164,4 +176,5 @@ def _identity(claims: Claims) -> Identity:
         authenticated_at=claims.auth_time,
         amr=claims.methods,
         acr=claims.acr or "",
+        jkt=claims.jkt,
     )

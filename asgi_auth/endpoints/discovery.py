@@ -9,6 +9,7 @@ from asgi_auth.errors import NotFound
 from asgi_auth.http.answers import Answer, json_answer
 from asgi_auth.http.forwarded import is_loopback
 from asgi_auth.settings import Settings
+from asgi_auth.tokens.dpop import ALGORITHMS
 from asgi_auth.tokens.keys import jwks as key_set
 
 METADATA_CACHED = b"public, max-age=3600"
@@ -39,7 +40,7 @@ async def metadata(call: Call) -> Answer:
     base = origin + settings.prefix
     rules = settings.protect.entries if settings.protect is not None else ()
     scopes = {"introspect"}.union(*(entry.rule.scopes for entry in rules))
-    document = {
+    document: dict[str, object] = {
         "issuer": settings.issuer,
         "token_endpoint": f"{base}/token",
         "jwks_uri": f"{origin}/.well-known/jwks.json",
@@ -50,8 +51,13 @@ async def metadata(call: Call) -> Answer:
         "scopes_supported": sorted(scopes),
         "token_endpoint_auth_methods_supported": ["none"],
         "revocation_endpoint_auth_methods_supported": ["none"],
-        "introspection_endpoint_auth_methods_supported": ["Bearer"],
+        "introspection_endpoint_auth_methods_supported": [
+            *([] if settings.dpop == "required" else ["Bearer"]),
+            *(["DPoP"] if settings.takes_proofs else []),
+        ],
     }
+    if settings.takes_proofs:
+        document["dpop_signing_alg_values_supported"] = list(ALGORITHMS)
     return json_answer(200, document, public=METADATA_CACHED)
 
 

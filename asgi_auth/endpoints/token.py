@@ -7,11 +7,12 @@ import re
 from urllib.parse import unquote_plus
 
 from asgi_auth.endpoints.call import Call
-from asgi_auth.entrance import refuse_cross_origin
+from asgi_auth.entrance import read_proof, refuse_cross_origin
 from asgi_auth.errors import (
     InvalidClient,
     InvalidCredentials,
     InvalidGrant,
+    InvalidProof,
     InvalidRequest,
     InvalidScope,
     LoginRefused,
@@ -23,6 +24,7 @@ from asgi_auth.http.answers import Answer, json_answer
 from asgi_auth.http.bodies import text
 from asgi_auth.logins import PASSWORD
 from asgi_auth.model import scope_tokens
+from asgi_auth.tokens.dpop import Proof
 from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,255}")
@@ -35,10 +37,7 @@ async def token(call: Call) -> Answer:
     grant = text(body, "grant_type", required=True)
     offered = "jwt" in call.settings.backends and call.parts.keys.signs
     if grant == "refresh_token" and offered:
-        presented = text(body, "refresh_token", required=True)
-        return pair_answer(
-            await call.logins.refresh(presented, client_id=client_id, asked=asked_scopes(body), context=call.context)
-        )
+        return await _by_refresh_token(call, body, client_id)
     if grant == "password" and offered and call.settings.password_grant:
         return await _by_password(call, body, client_id)
     raise UnsupportedGrantType
@@ -78,19 +77,61 @@ def asked_scopes(body: dict[str, object]) -> frozenset[str] | None:
         raise InvalidScope("scope is a list of scopes, separated by spaces") from None
 
 
+async def proof_of(call: Call) -> Proof | None:
+    """The proof of possession in a token request (RFC 9449 §5); None: there is none, so its tokens serve any bearer.
+    It has not counted yet: before the request is known to be somebody's, nothing is kept of it.
+
+    Raises:
+        InvalidProof: it will not do, or there must be one.
+    """
+    mode = call.settings.dpop
+    if mode != "off" and values(call.context.scope["headers"], b"dpop"):
+        return await read_proof(call.context)
+    if mode == "required":
+        raise InvalidProof("Send a DPoP proof: tokens are bound to a key here")
+    return None
+
+
+async def spent(call: Call, proof: Proof | None) -> str:
+    """Let a proof count: the thumbprint of its key, which the tokens are bound to. Empty: there is none.
+
+    Raises:
+        InvalidProof: it has counted before.
+    """
+    if proof is None:
+        return ""
+    await call.parts.proofs.spend(proof)
+    return proof.jkt
+
+
 def pair_answer(pair: TokenPair) -> Answer:
     """RFC 6749 §5.1."""
     return json_answer(200, pair.public(), headers=[(b"pragma", b"no-cache")])
+
+
+async def _by_refresh_token(call: Call, body: dict[str, object], client_id: str) -> Answer:
+    presented, asked = text(body, "refresh_token", required=True), asked_scopes(body)
+    proof = await proof_of(call)
+    jkt = await spent(call, proof if call.parts.grants.session_of(presented) else None)
+    pair = await call.logins.refresh(presented, client_id=client_id, asked=asked, jkt=jkt, context=call.context)
+    return pair_answer(pair)
 
 
 async def _by_password(call: Call, body: dict[str, object], client_id: str) -> Answer:
     # A page that somebody merely visits could use up the attempts of the address that both have.
     refuse_cross_origin(call.context)
     username, password = text(body, "username", required=True), text(body, "password", required=True)
-    asked = asked_scopes(body)
+    asked, proof = asked_scopes(body), await proof_of(call)
     try:
         row = await call.logins.check_password(call.context, username, password)
-        pair = await call.logins.by_token(row, client_id=client_id, asked=asked, amr=PASSWORD, context=call.context)
+        pair = await call.logins.by_token(
+            row,
+            client_id=client_id,
+            asked=asked,
+            amr=PASSWORD,
+            jkt=await spent(call, proof),
+            context=call.context,
+        )
     except (InvalidCredentials, LoginRefused, SessionLimit) as refusal:
         raise InvalidGrant(refusal.description) from None
     return pair_answer(pair)

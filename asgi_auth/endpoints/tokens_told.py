@@ -52,7 +52,7 @@ async def _active(call: Call, claims: Claims) -> Mapping[str, Any] | None:
         return None
     await call.parts.view.confirm(claims.sid, claims.generation)
     found: dict[str, Any] = {
-        "token_type": "Bearer",
+        "token_type": "DPoP" if claims.jkt else "Bearer",
         "scope": claims.scope,
         "client_id": claims.client_id,
         "sub": claims.sub,
@@ -68,6 +68,8 @@ async def _active(call: Call, claims: Claims) -> Mapping[str, Any] | None:
     }
     if claims.acr is not None:
         found["acr"] = claims.acr
+    if claims.jkt:
+        found["cnf"] = {"jkt": claims.jkt}
     return found
 
 
@@ -87,4 +89,5 @@ async def _active_refresh(call: Call, presented: str) -> Mapping[str, Any] | Non
         "auth_time": int(loaded.record.authenticated_at),
         "amr": list(loaded.record.amr),
         **({"acr": loaded.record.acr} if loaded.record.acr else {}),
+        **({"cnf": {"jkt": grant.jkt}} if grant is not None and grant.jkt else {}),
     }

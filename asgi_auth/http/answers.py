@@ -13,11 +13,12 @@ HeaderList = list[tuple[bytes, bytes]]
 
 _CHALLENGED = frozenset(
     {"invalid_request", "invalid_token", "insufficient_scope", "insufficient_user_authentication"}
-)  # the codes of RFC 6750 §3.1 and RFC 9470 §3; others are none of a challenge's `error`s
+    | {"invalid_dpop_proof", "use_dpop_nonce"}
+)  # the codes of RFC 6750 §3.1, RFC 9470 §3 and RFC 9449 §7.1; others are none of a challenge's `error`s
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 _DIRECTIVE = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|\Z))+', re.DOTALL)
-_EXPOSED = b"WWW-Authenticate, Retry-After"
-_REQUEST_HEADERS = b"Authorization, Content-Type, Auth-Passive"
+_EXPOSED = b"WWW-Authenticate, Retry-After, DPoP-Nonce"
+_REQUEST_HEADERS = b"Authorization, Content-Type, Auth-Passive, DPoP"
 _PREFLIGHT_MAX_AGE = b"600"
 _NO_STORE = (b"cache-control", b"no-store")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -31,20 +32,35 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def refusal(error: CredentialError, *, realm: str) -> Answer:
+class Schemes(NamedTuple):
+    """What a challenge stands on.
+
+    Attributes:
+        realm: the host of `URL`, else `asgi-auth`.
+        bearer: whether tokens are taken from any bearer.
+        algorithms: of the proofs with which others are taken (RFC 9449 §7.1); none: they are not.
+        used: whether the request came with such a token.
+    """
+
+    realm: str
+    bearer: bool = True
+    algorithms: tuple[str, ...] = ()
+    used: bool = False
+
+
+def refusal(error: CredentialError, *, schemes: Schemes) -> Answer:
     """A refusal as JSON, `{"error", "error_description"(, "reason")}`, never to be stored.
 
     Every 401, every `insufficient_scope` and the 400 of a malformed `Authorization` header has a challenge.
-
-    Args:
-        realm: the host of `URL`, else `asgi-auth`.
     """
     payload = {"error": error.code, "error_description": error.description}
     if error.reason:
         payload["reason"] = error.reason
     headers: HeaderList = []
     if error.status == 401 or isinstance(error, (InsufficientScope, MalformedAuthorization)):
-        headers.append((b"www-authenticate", challenge_for(error, realm=realm)))
+        headers += [(b"www-authenticate", challenge) for challenge in challenges_for(error, schemes)]
+    if error.nonce is not None:
+        headers.append((b"dpop-nonce", error.nonce.encode("ascii")))
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(error.retry_after, 0)))
     if error.allow is not None:
@@ -52,25 +68,40 @@ def refusal(error: CredentialError, *, realm: str) -> Answer:
     return json_answer(error.status, payload, headers=headers)
 
 
-def challenge_for(error: CredentialError, *, realm: str) -> bytes:
-    """The `WWW-Authenticate` of a refusal (RFC 6750 §3, RFC 9470 §3).
+def challenges_for(error: CredentialError, schemes: Schemes) -> list[bytes]:
+    """The `WWW-Authenticate` lines of a refusal (RFC 6750 §3, RFC 9449 §7.1, RFC 9470 §3).
 
-    An error that those RFCs do not know (nobody is logged in, a password is wrong) has the realm and no more;
-    `invalid_client` answers in the scheme that the client used (RFC 6749 §5.2). What a quoted text may not hold is
-    left out.
+    A 401 names every scheme that would do; the error stands in the challenge of the one that was used, and other
+    statuses have that one alone. An error that those RFCs do not know (nobody is logged in, a password is wrong) has
+    the realm and no more; `invalid_client` answers in the scheme that the client used (RFC 6749 §5.2). What a quoted
+    text may not hold is left out.
     """
+    realm = {"realm": schemes.realm}
     if isinstance(error, InvalidClient):
-        return b"Basic " + _parameters({"realm": realm})
-    parameters = {"realm": realm}
-    if error.code in _CHALLENGED:
-        parameters |= {"error": error.code, "error_description": error.description}
-        if error.scope:
-            parameters["scope"] = error.scope
-        if error.max_age is not None:
-            parameters["max_age"] = str(error.max_age)
-        if error.acr_values:
-            parameters["acr_values"] = error.acr_values
-    return b"Bearer " + _parameters(parameters)
+        return [b"Basic " + _parameters(realm)]
+    told = _told(error)
+    by_proof = bool(schemes.algorithms) and (schemes.used or not schemes.bearer)
+    found = []
+    if schemes.bearer and (error.status == 401 or not by_proof):
+        found.append(b"Bearer " + _parameters(realm | ({} if by_proof else told)))
+    if schemes.algorithms and (error.status == 401 or by_proof):
+        algorithms = {"algs": " ".join(schemes.algorithms)}
+        found.append(b"DPoP " + _parameters(realm | (told if by_proof else {}) | algorithms))
+    return found
+
+
+def _told(error: CredentialError) -> dict[str, str]:
+    """What a challenge says of an error."""
+    if error.code not in _CHALLENGED:
+        return {}
+    parameters = {"error": error.code, "error_description": error.description}
+    if error.scope:
+        parameters["scope"] = error.scope
+    if error.max_age is not None:
+        parameters["max_age"] = str(error.max_age)
+    if error.acr_values:
+        parameters["acr_values"] = error.acr_values
+    return parameters
 
 
 def _parameters(parameters: Mapping[str, str]) -> bytes:

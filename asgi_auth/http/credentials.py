@@ -1,4 +1,4 @@
-"""Request headers in, the bytes that claim an identity out: bearer tokens and our cookies. Nothing is verified here."""
+"""Request headers in, the bytes that claim an identity out: access tokens and our cookies. Nothing is verified here."""
 
 from __future__ import annotations
 
@@ -9,44 +9,56 @@ from typing import NamedTuple
 from asgi_auth.errors import MalformedAuthorization
 from asgi_auth.http import Headers, values
 
-_BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)")
+_TOKEN = re.compile(rb"(?i:(bearer)|dpop) +([A-Za-z0-9._~+/-]+=*)")
 _SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 # Matches an open quote to its end too, so that many of them cost no more than one.
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*("?)', re.DOTALL)
 
 
-class Bearer(NamedTuple):
-    """A bearer token as it came, not yet verified."""
+class Credential(NamedTuple):
+    """An access token as it came, not yet verified. `bound`: under the scheme DPoP, for whoever has a key, and not as
+    one that serves any bearer."""
 
     token: bytes
+    bound: bool = False
 
     def __repr__(self) -> str:
-        return "Bearer(token=…)"  # it may be alive: keep it out of logs and tracebacks
+        return "Credential(token=…)"  # it may be alive: keep it out of logs and tracebacks
 
 
-def authorization(headers: Headers, *, bearer_enabled: bool = True) -> Bearer | None:
-    """The bearer token of the `Authorization` header (RFC 6750 §2.1). The only place where a token is looked for.
+def authorization(headers: Headers, *, enabled: bool = True, dpop: bool = True) -> Credential | None:
+    """The access token of the `Authorization` header (RFC 6750 §2.1, RFC 9449 §7.1). The only place where one is
+    looked for.
 
-    None: there is no such header, or it is of another scheme, which is the application's. With `bearer_enabled` false
-    every scheme is the application's.
+    None: there is no such header, or it is of another scheme, which is the application's.
+
+    Args:
+        enabled: false: every scheme is the application's.
+        dpop: false: the scheme DPoP is.
 
     Raises:
         MalformedAuthorization: two credentials and one of them is Bearer or DPoP, in two headers or joined by a comma
-            (as some servers do it); or a Bearer header that is not `Bearer 1*SP b64token`.
+            (as some servers do it); or a header of those schemes without one b64token.
     """
-    if not bearer_enabled:
+    if not enabled:
         return None
     found = values(headers, b"authorization")
     if not found:
         return None
-    if len(found) == 1 and (match := _BEARER.fullmatch(found[0].strip(b" \t"))):
-        return Bearer(match[1])
+    match = _TOKEN.fullmatch(found[0].strip(b" \t")) if len(found) == 1 else None
+    if match and (match[1] or dpop):
+        return Credential(match[2], bound=not match[1])
     schemes = [scheme for value in found for scheme in _schemes(value)]
-    if not {b"bearer", b"dpop"}.intersection(schemes) or schemes == [b"dpop"]:
+    if not {b"bearer", b"dpop"}.intersection(schemes) or (schemes == [b"dpop"] and not dpop):
         return None
     if len(schemes) > 1:
         raise MalformedAuthorization("Send one credential in one Authorization header")
-    raise MalformedAuthorization("The Authorization header is malformed: send Bearer, a space and the token")
+    raise MalformedAuthorization("The Authorization header is malformed: send Bearer or DPoP, a space and the token")
+
+
+def is_dpop(headers: Headers) -> bool:
+    """Whether a request's `Authorization` header is of the scheme DPoP: a refusal answers in the scheme that came."""
+    return [_schemes(value)[0] for value in values(headers, b"authorization")] == [b"dpop"]
 
 
 def _schemes(value: bytes) -> list[bytes]:

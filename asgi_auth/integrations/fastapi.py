@@ -20,7 +20,7 @@ from fastapi.security import APIKeyCookie, OAuth2PasswordBearer, SecurityScopes
 from asgi_auth.auth import Auth
 from asgi_auth.context import Context
 from asgi_auth.guards import Requirement, check
-from asgi_auth.http.answers import challenge_for
+from asgi_auth.http.answers import challenges_for
 from asgi_auth.model import User
 from asgi_auth.settings import Settings
 
@@ -58,7 +58,7 @@ async def current_user(connection: HTTPConnection, scopes: SecurityScopes, user:
 def _let_in(connection: HTTPConnection, wanted: Requirement, user: User | None) -> User:
     refusal = check(connection, wanted)
     if refusal is not None:
-        challenge = challenge_for(refusal, realm=Auth.of(connection).settings.realm).decode("ascii")
+        challenge = b", ".join(challenges_for(refusal, Context.of(connection).schemes)).decode("ascii")
         raise HTTPException(refusal.status, refusal.description, {"WWW-Authenticate": challenge}) from refusal
     return cast("User", user)
 

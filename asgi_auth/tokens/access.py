@@ -49,6 +49,7 @@ class AccessTokens:
         audience: str | None = None,
         acr: str | None = None,
         history: tuple[str, int] | None = None,
+        jkt: str = "",
     ) -> str:
         """Make an access token (RFC 9068 §2).
 
@@ -58,6 +59,7 @@ class AccessTokens:
             amr: methods, and when each was used.
             lifetime: seconds.
             audience: for another service than ours.
+            jkt: thumbprint of the key that it is bound to; empty: none.
             history: the store's epoch (8 hex digits) and the session's era; None: not known.
 
         Raises:
@@ -82,6 +84,8 @@ class AccessTokens:
         }
         if acr is not None:
             claims["acr"] = acr
+        if jkt:
+            claims["cnf"] = {"jkt": jkt}
         if any(int(at) != int(auth_time) for at in amr.values()):
             claims["amr_at"] = [int(at) for at in amr.values()]
         signing_input = f"{json_segment(header)}.{json_segment(claims)}"

@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, SkipValidation, Strict, TypeAdapter
 
@@ -18,6 +18,7 @@ from asgi_auth.frozen import FrozenDict, FrozenList, frozen
 from asgi_auth.http.strict import strict_json
 from asgi_auth.model import scope_tokens
 from asgi_auth.tokens.jose import decode_base64url
+from asgi_auth.tokens.keys import THUMBPRINT
 
 HISTORY = struct.Struct(">4sI")
 """With what the random part of a `jti` begins: the store's epoch and era."""
@@ -39,6 +40,7 @@ Texts = tuple[Text, ...]
 # A bool is an int to Python, and a float is no NumericDate that two parsers agree on.
 Number = Annotated[int, Strict(), Field(ge=0, le=2**53)]
 Scope = Annotated[str, AfterValidator(_scope)]
+Confirmation = Annotated[dict[Literal["jkt"], Annotated[str, Field(pattern=f"^{THUMBPRINT}$")]], Field(min_length=1)]
 TokenId = Annotated[str, Field(pattern=f"^{JTI}$")]
 
 
@@ -51,6 +53,7 @@ class Claims(NamedTuple):
         payload: all claims, as they were read; nobody can change them.
         acr: None: not known.
         amr_at: when each of `amr` was used; None: all of them at `auth_time`.
+        cnf: with the proof of which key alone it counts (RFC 9449 §6.1); a kind of proof that is not known refuses it.
     """
 
     iss: Text
@@ -69,6 +72,7 @@ class Claims(NamedTuple):
     payload: SkipValidation[Mapping[str, Any]]
     acr: Text | None = None
     amr_at: tuple[Number, ...] | None = None
+    cnf: Confirmation | None = None
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -80,6 +84,11 @@ class Claims(NamedTuple):
         """When each authentication method was used."""
         times = (self.auth_time,) * len(self.amr) if self.amr_at is None else self.amr_at
         return dict(zip(self.amr, times, strict=True))
+
+    @property
+    def jkt(self) -> str:
+        """The thumbprint of the key that it is bound to; empty: none."""
+        return "" if self.cnf is None else self.cnf["jkt"]
 
     @property
     def generation(self) -> int:
@@ -111,7 +120,7 @@ def read_any(payload: bytes) -> Claims:
     """The same, whatever its form."""
     try:
         claims = strict_json(payload)
-        if not isinstance(claims, dict) or claims.get("acr", "") is None:
+        if not isinstance(claims, dict) or None in (claims.get("acr", ""), claims.get("cnf", "")):
             raise ValueError
         known = {name: claims[name] for name in Claims._fields if name in claims}
         read = _adapter().validate_python({**known, "payload": frozen(claims)})

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from asgi_auth.errors import InvalidProof, InvalidToken
@@ -18,7 +18,7 @@ from asgi_auth.http.origin import parse_origin
 from asgi_auth.http.strict import strict_json
 from asgi_auth.model import CONTROL
 from asgi_auth.tokens.jose import MAX_SIZE, PUBLIC, InvalidKey, VerifyingKey, encode_base64url, json_segment, parse
-from asgi_auth.tokens.keys import SigningKey, kid_for
+from asgi_auth.tokens.keys import THUMBPRINT, SigningKey, kid_for
 
 ALGORITHMS = ("ES256", "Ed25519", "EdDSA", "PS256", "RS256")
 """What proofs may be signed with. A proof brings its own key, so what a key may cost is bounded by these, and by what
@@ -26,7 +26,13 @@ ALGORITHMS = ("ES256", "Ed25519", "EdDSA", "PS256", "RS256")
 
 _MAX_JTI = 256
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)([^?#]*)(?:[?#].*)?")
-_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 32 bytes in base64url, in their one spelling
+
+
+class Target(NamedTuple):
+    """What a request is for, spelled in one way only: the origin, and the path as an application reads it."""
+
+    origin: bytes
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,12 @@ class Proof:
     nonce: str | None = None
     ath: str | None = None
 
-    def check(self, method: str, url: str, *, access_token: bytes | None = None) -> None:
+    def check(self, method: str, at: Target, *, access_token: bytes | None = None) -> None:
         """See that this proof was made for a request, and for the access token in it (RFC 9449 §4.3, 8, 9 and 12).
 
         Args:
             method: as the client sent it.
-            url: as the client used it; its query does not count.
+            at: as the client has it.
             access_token: that the request carries; None: it asks for one.
 
         Raises:
@@ -54,13 +60,10 @@ class Proof:
         """
         if self.htm != method:
             raise InvalidProof("The DPoP proof was made for another method")
-        if target(self.htu) != target(url):
-            raise InvalidProof(WRONG_URL)
+        if target(self.htu) != at:
+            raise InvalidProof("The DPoP proof was made for another URL")
         if access_token is not None and self.ath != token_hash(access_token):
             raise InvalidProof("The DPoP proof was made for another access token")
-
-
-WRONG_URL = "The DPoP proof was made for another URL"
 
 
 def make_proof(
@@ -132,7 +135,7 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
 
 def is_thumbprint(text: str) -> bool:
     """Whether a text can be the SHA-256 thumbprint of a key."""
-    return _THUMBPRINT.fullmatch(text) is not None
+    return re.fullmatch(THUMBPRINT, text) is not None
 
 
 def public_members(jwk: Mapping[str, Any]) -> dict[str, str]:
@@ -145,9 +148,9 @@ def token_hash(access_token: bytes) -> str:
     return encode_base64url(hashlib.sha256(access_token).digest())
 
 
-def target(url: str) -> tuple[bytes, str] | None:
-    """What an absolute URL names, spelled in one way only: the origin, and the path as an application reads it, with
-    its percent-escapes resolved. Query and fragment do not count; a WebSocket's is that of its handshake. None: it is
+def target(url: str) -> Target | None:
+    """What an absolute URL names (RFC 3986 §6.2): case and default port do not count, nor do query and fragment, and
+    percent-escapes are resolved, as an application gets the path. That of a WebSocket is its handshake's. None: it is
     no such URL."""
     parts = _URL.fullmatch(url)
     if parts is None or not url.isascii() or CONTROL.search(url):
@@ -155,7 +158,7 @@ def target(url: str) -> tuple[bytes, str] | None:
     scheme, _, host = parts[1].partition("://")
     scheme = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
     try:
-        return parse_origin(f"{scheme}://{host}"), unquote(parts[2]) or "/"
+        return Target(parse_origin(f"{scheme}://{host}"), unquote(parts[2]) or "/")
     except ValueError:
         return None
 

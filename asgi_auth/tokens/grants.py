@@ -24,18 +24,24 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What a client gets (RFC 6749 §5.1). `expires_in` in seconds; `scope` space-separated."""
+    """What a client gets (RFC 6749 §5.1). `expires_in` in seconds; `scope` space-separated; `jkt`: thumbprint of
+    the key that it is bound to (RFC 9449 §5); empty: none."""
 
     access_token: str
     refresh_token: str
     expires_in: int
     scope: str
     session: Session
+    jkt: str = ""
+
+    @property
+    def token_type(self) -> str:
+        return "DPoP" if self.jkt else "Bearer"
 
     def public(self) -> dict[str, str | int]:
         return {
             "access_token": self.access_token,
-            "token_type": "Bearer",
+            "token_type": self.token_type,
             "expires_in": self.expires_in,
             "refresh_token": self.refresh_token,
             "scope": self.scope,
@@ -111,10 +117,21 @@ class Grants:
         return self._codec.encode(sid, grant.generation + 1, secret), digest(secret)
 
     def prepare(
-        self, row: UserRow, *, client_id: str, asked: frozenset[str] | None, client: Client, amr: tuple[str, ...]
+        self,
+        row: UserRow,
+        *,
+        client_id: str,
+        asked: frozenset[str] | None,
+        client: Client,
+        amr: tuple[str, ...],
+        jkt: str = "",
     ) -> tuple[NewSession, str]:
         """A session in JWT mode for the store to make, and its first refresh token. Raises InvalidScope: the user has
-        not all that was asked."""
+        not all that was asked.
+
+        Args:
+            jkt: thumbprint of the key that its tokens are bound to; empty: none.
+        """
         if asked is not None and not asked <= row.scopes:
             raise InvalidScope
         sid, secret = new_sid(self._store.partition(row.id)), new_secret()
@@ -123,6 +140,7 @@ class Grants:
             granted=None if asked is None else scope_text(asked),
             digest=digest(secret),
             token_lifetime=self._windows.token_lifetime,
+            jkt=jkt,
         )
         new = NewSession(
             sid=sid,
@@ -160,8 +178,9 @@ class Grants:
             now=now,
             lifetime=lifetime,
             history=(epoch, loaded.record.era) if epoch else None,
+            jkt=grant.jkt,
         )
-        return TokenPair(access_token, refresh_token, max(0, int(lifetime)), scope, loaded.record.public())
+        return TokenPair(access_token, refresh_token, max(0, int(lifetime)), scope, loaded.record.public(), grant.jkt)
 
     async def refresh(
         self,
@@ -169,6 +188,7 @@ class Grants:
         *,
         client_id: str | None,
         asked: frozenset[str] | None,
+        jkt: str | None,
         current: Callable[[UserRow], Awaitable[UserRow | None]],
     ) -> TokenPair:
         """Exchange a refresh token for a pair.
@@ -176,6 +196,7 @@ class Grants:
         Args:
             client_id: who presents it; None: whoever it was made for.
             asked: no more scopes than these; None: all that were granted.
+            jkt: thumbprint of the key whose proof came along; empty: none did; None: it need not.
             current: asks the user directory again; None: the user is gone.
 
         Until its successor has been seen, and the grace longer, a token gives that same successor again.
@@ -200,7 +221,7 @@ class Grants:
                 generation=named.generation,
                 digest=digest(named.secret),
                 client_id=grant.client_id if client_id is None else client_id,
-                jkt="",
+                jkt=grant.jkt if jkt is None else jkt,
                 scope=scope_text(asked or ()),
                 revision=row.revision,
                 nonce=nonce,

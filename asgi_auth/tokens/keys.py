@@ -39,6 +39,9 @@ from asgi_auth.tokens.material import is_key_material
 RSA_BITS = 3072
 """Of the RSA keys that we make: 128 bits of strength (NIST SP 800-57)."""
 
+THUMBPRINT = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
+"""How the thumbprint of a public key looks: SHA-256 in base64url, in its one spelling (RFC 7638)."""
+
 _PRIVATE = {"RSA": ("d", "p", "q", "dp", "dq", "qi"), "EC": ("d",), "OKP": ("d",), "oct": ("k",)}
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\n(.*?)-----END \1-----", re.DOTALL)
 SETTING = "ASGI_AUTH_JWT_KEY"

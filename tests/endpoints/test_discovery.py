@@ -60,7 +60,7 @@ async def test_metadata_tells_the_truth(houses: Any) -> None:
     token = joserfc_jwt.decode(pair["access_token"], key_set, algorithms=["ES256"])
     assert token.claims["iss"] == said["issuer"]
 
-    assert said["introspection_endpoint_auth_methods_supported"] == ["Bearer"]
+    assert said["introspection_endpoint_auth_methods_supported"] == ["Bearer", "DPoP"]
     caller = await house.tokens("ian", scope="introspect")
     assert set(said["scopes_supported"]) == {"introspect"}
     asked = await client.post(
@@ -83,6 +83,7 @@ async def test_metadata_tells_the_truth(houses: Any) -> None:
         "token_endpoint_auth_methods_supported",
         "revocation_endpoint_auth_methods_supported",
         "introspection_endpoint_auth_methods_supported",
+        "dpop_signing_alg_values_supported",
     }
 
 

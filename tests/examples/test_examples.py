@@ -26,6 +26,7 @@ REFUSAL_HEADERS = {
 NOBODY = {"error": "login_required", "error_description": "Log in first"}
 NOT_ALLOWED = {"error": "insufficient_scope", "error_description": "The scope does not allow this"}
 CHALLENGE = 'Bearer realm="asgi-auth"'
+CHALLENGES = f'{CHALLENGE}, DPoP realm="asgi-auth", algs="ES256 Ed25519 EdDSA PS256 RS256"'
 SCOPE_CHALLENGE = (
     f'{CHALLENGE}, error="insufficient_scope", error_description="The scope does not allow this", scope="admin"'
 )
@@ -149,7 +150,7 @@ def test_who_may_enter(
         assert headers_of(answer) == {"content-type": "application/json"} | guarded
     else:
         assert answer.json() == (NOBODY if status == 401 else NOT_ALLOWED)
-        challenge = CHALLENGE if status == 401 else SCOPE_CHALLENGE
+        challenge = CHALLENGES if status == 401 else SCOPE_CHALLENGE
         assert headers_of(answer) == REFUSAL_HEADERS | {"www-authenticate": challenge}
 
 
@@ -161,7 +162,7 @@ def test_a_token_that_does_not_verify_is_refused_everywhere(
     answer = client.get(path, headers={"Authorization": "Bearer abc.def.ghi"})
     assert answer.status_code == 401
     assert answer.json() == {"error": "invalid_token", "error_description": "The access token is invalid"}
-    assert answer.headers["www-authenticate"] == (
+    assert answer.headers.get_list("www-authenticate")[0] == (
         f'{CHALLENGE}, error="invalid_token", error_description="The access token is invalid"'
     )
 
@@ -305,7 +306,7 @@ def test_a_wrong_name_and_a_wrong_password_look_the_same(client: httpx2.Client, 
         "error": "invalid_credentials",
         "error_description": "The user name or the password is wrong",
     }
-    assert headers_of(answer) == REFUSAL_HEADERS | {"www-authenticate": CHALLENGE}
+    assert headers_of(answer) == REFUSAL_HEADERS | {"www-authenticate": CHALLENGES}
 
 
 def test_logging_out_ends_the_session_and_clears_the_cookie(client: httpx2.Client) -> None:

@@ -15,6 +15,7 @@ from asgi_auth.errors import CredentialError
 from asgi_auth.http.answers import (
     Answer,
     HeaderList,
+    Schemes,
     cors_headers,
     empty_answer,
     json_answer,
@@ -35,12 +36,12 @@ def _header(answer: Answer, name: bytes) -> str | None:
 
 
 def _challenge(error: CredentialError) -> str | None:
-    return _header(refusal(error, realm=REALM), b"www-authenticate")
+    return _header(refusal(error, schemes=Schemes(REALM)), b"www-authenticate")
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_every_answer_of_ours_is_typed_and_nosniff(error: type[CredentialError]) -> None:
-    answer = refusal(error(), realm=REALM)
+    answer = refusal(error(), schemes=Schemes(REALM))
     assert answer.status == error.status
     assert _header(answer, b"content-type") == "application/json"
     assert _header(answer, b"content-length") == str(len(answer.body))
@@ -106,19 +107,19 @@ def test_a_login_that_must_be_of_now_has_the_age_zero() -> None:
 def test_no_challenge_can_be_broken_by_a_value(
     error: type[CredentialError], description: str, scope: str, realm: str
 ) -> None:
-    answer = refusal(error(description, scope=scope), realm=realm)
+    answer = refusal(error(description, scope=scope), schemes=Schemes(realm))
     value = _header(answer, b"www-authenticate")
     assert value is None or CHALLENGE.fullmatch(value)
     assert json.loads(answer.body)["error_description"] == description
 
 
 def test_a_dead_cookie_learns_its_reason() -> None:
-    assert json.loads(refusal(errors.LoginRequired(reason="ended"), realm=REALM).body)["reason"] == "ended"
+    assert json.loads(refusal(errors.LoginRequired(reason="ended"), schemes=Schemes(REALM)).body)["reason"] == "ended"
 
 
 def test_retry_after_and_allow_are_headers() -> None:
-    assert _header(refusal(errors.Unavailable(retry_after=1), realm=REALM), b"retry-after") == "1"
-    assert _header(refusal(errors.MethodNotAllowed(allow="GET, POST"), realm=REALM), b"allow") == "GET, POST"
+    assert _header(refusal(errors.Unavailable(retry_after=1), schemes=Schemes(REALM)), b"retry-after") == "1"
+    assert _header(refusal(errors.MethodNotAllowed(allow="GET, POST"), schemes=Schemes(REALM)), b"allow") == "GET, POST"
 
 
 def test_a_public_document_may_be_fetched_by_any_origin() -> None:
@@ -262,7 +263,7 @@ TRUSTED = frozenset({b"https://spa.example.com"})
             {
                 b"access-control-allow-origin": b"https://spa.example.com",
                 b"access-control-allow-credentials": b"true",
-                b"access-control-expose-headers": b"WWW-Authenticate, Retry-After",
+                b"access-control-expose-headers": b"WWW-Authenticate, Retry-After, DPoP-Nonce",
                 b"vary": b"Origin",
             },
         ),

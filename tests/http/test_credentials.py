@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asgi_auth.errors import InvalidRequest
 from asgi_auth.http import Headers
-from asgi_auth.http.credentials import Bearer, authorization, cookies, has_preflight
+from asgi_auth.http.credentials import Credential, authorization, cookies, has_preflight, is_dpop
 
 NAMES = (b"__Host-session", b"__Host-session-anonymous", b"__Host-session-seen")
 REFUSED = "refused"
@@ -22,10 +22,10 @@ def _authorization(*lines: bytes) -> Headers:
     ("lines", "expected"),
     [
         ([], None),
-        ([b"Bearer abc"], Bearer(b"abc")),
-        ([b"bearer abc"], Bearer(b"abc")),
-        ([b"BEARER    abc.def-_~+/=="], Bearer(b"abc.def-_~+/==")),
-        ([b" \tBearer abc \t"], Bearer(b"abc")),
+        ([b"Bearer abc"], Credential(b"abc")),
+        ([b"bearer abc"], Credential(b"abc")),
+        ([b"BEARER    abc.def-_~+/=="], Credential(b"abc.def-_~+/==")),
+        ([b" \tBearer abc \t"], Credential(b"abc")),
         ([b"Basic Zm9vOmJhcg=="], None),
         ([b"Negotiate abc"], None),
         ([b"BearerX abc"], None),
@@ -34,7 +34,12 @@ def _authorization(*lines: bytes) -> Headers:
         ([b"abc"], None),
         ([b'Digest username="a, Bearer b", realm="x"'], None),
         ([b"Digest username=a, bearer=b"], None),
-        ([b"DPoP abc"], None),
+        ([b"DPoP abc"], Credential(b"abc", bound=True)),
+        ([b"dpop  abc="], Credential(b"abc=", bound=True)),
+        ([b"DPoPX abc"], None),
+        ([b"DPoP"], REFUSED),
+        ([b"DPoP a b"], REFUSED),
+        ([b"DPoP\tabc"], REFUSED),
         ([b"Basic a", b"Basic b"], None),
         ([b"Basic a, Digest b"], None),
         ([b"Bearer"], REFUSED),
@@ -75,7 +80,20 @@ def test_joined_authorization_is_invalid_request(line: bytes) -> None:
 
 @pytest.mark.parametrize("lines", [[b"Bearer abc"], [b"Bearer"], [b"Bearer a", b"Bearer b"]])
 def test_bearer_is_the_applications_while_its_backend_is_off(lines: list[bytes]) -> None:
-    assert authorization(_authorization(*lines), bearer_enabled=False) is None
+    assert authorization(_authorization(*lines), enabled=False) is None
+
+
+@pytest.mark.parametrize("lines", [[b"DPoP abc"], [b"DPoP"]])
+def test_dpop_is_the_applications_while_it_is_off(lines: list[bytes]) -> None:
+    assert authorization(_authorization(*lines), dpop=False) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [([], False), ([b"DPoP a"], True), ([b"dpop"], True), ([b"Bearer a"], False), ([b"DPoP a", b"Bearer b"], False)],
+)
+def test_a_refusal_knows_the_scheme_that_came(lines: list[bytes], expected: bool) -> None:
+    assert is_dpop(_authorization(*lines)) is expected
 
 
 def test_a_token_in_the_query_is_never_read() -> None:
@@ -83,7 +101,7 @@ def test_a_token_in_the_query_is_never_read() -> None:
 
 
 def test_a_bearer_never_shows_its_token() -> None:
-    assert "sesame" not in repr(Bearer(b"sesame"))
+    assert "sesame" not in repr(Credential(b"sesame"))
 
 
 @given(st.lists(st.binary() | st.text('bearDPoP ,="\\\t').map(lambda text: b"Bearer" + text.encode())))
@@ -97,7 +115,7 @@ def test_authorization_raises_nothing_but_invalid_request(lines: list[bytes]) ->
 
 @given(st.from_regex(rb"[A-Za-z0-9._~+/-]{1,40}={0,2}", fullmatch=True))
 def test_every_b64token_is_handed_on_as_it_came(token: bytes) -> None:
-    assert authorization(_authorization(b"Bearer " + token)) == Bearer(token)
+    assert authorization(_authorization(b"Bearer " + token)) == Credential(token)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +161,7 @@ def test_cookie_values_are_the_exact_bytes_that_came(value: bytes) -> None:
 def test_header_entries_may_be_lists() -> None:
     headers: Headers = [[b"cookie", b"__Host-session=v"], [b"authorization", b"Bearer t"]]  # type: ignore[list-item]
     assert cookies(headers, NAMES) == {NAMES[0]: [b"v"]}
-    assert authorization(headers) == Bearer(b"t")
+    assert authorization(headers) == Credential(b"t")
 
 
 @given(st.lists(st.binary() | st.text('=;, \t_Hostsein-"\\').map(lambda text: text.encode())))
