@@ -20,6 +20,7 @@ async def claims_of(parts: Parts, token: str) -> Claims | None:
         return None
     raw = token.encode("ascii")
     await parts.keys.learn(parts.tokens.kid_of(raw))
+    await parts.keys.prove()
     try:
         return parts.tokens.verify(raw, parts.keys.find, now=parts.clock())
     except InvalidToken:

@@ -116,6 +116,7 @@ def found(
         secrets=settings.secrets,
         clock=clock,
         changed=lambda: view.keys_changed,
+        current=lambda: view.is_current(view.clock()),
         made=lambda kid: log.record(audit.KEY_ROTATED, kid),
     )
     tokens = AccessTokens(

@@ -37,6 +37,7 @@ class _Verified:
     identity: Identity
     stamp: Stamp
     generation: int
+    kid: str
     until: float
     keys: int
     stood: int = -1
@@ -125,6 +126,8 @@ class JWTBackend:
         if standing.state != "current":
             told = InvalidToken.OUT_OF_DATE if standing.state == "out_of_date" else InvalidToken.REVOKED
             return Rejected(error=told, session_id=stamp.sid, user_id=stamp.user_id)
+        if self._keys.find(known.kid) is None:  # revoked while this was looked at
+            return Rejected(error=InvalidToken.INVALID, session_id=stamp.sid, user_id=stamp.user_id)
         remembered.put(key, known)
         return replace(known.identity, row=standing.user, now=standing.now or self._clock())
 
@@ -135,19 +138,20 @@ class JWTBackend:
 
     async def _verified(self, credential: bytes) -> _Verified | Rejected:
         keys = self._view.keys_changed
-        kid = self._tokens.kid_of(credential)
-        await self._keys.learn(kid)
+        kid = self._tokens.kid_of(credential) or ""
+        await self._keys.learn(kid, lenient=self._revocation != "strict")
         try:
             claims = self._tokens.verify(credential, self._keys.find, now=self._clock())
         except InvalidToken as refusal:
             return Rejected(error=refusal.description, forged=refusal.description != InvalidToken.EXPIRED)
-        until = min(claims.exp + self._tokens.leeway, self._keys.good_until(kid or ""))
-        return _Verified(_identity(claims), stamp_of(claims), claims.generation, until, keys)
+        until = min(claims.exp + self._tokens.leeway, self._keys.good_until(kid))
+        return _Verified(_identity(claims), stamp_of(claims), claims.generation, kid, until, keys)
 
     async def _standing(self, known: _Verified) -> Standing:
         try:
             standing = await self._view.token(known.stamp, row=self._rows)
             if standing.state == "current":
+                await self._keys.prove()
                 await self._view.confirm(known.stamp.sid, known.generation)
             return standing
         except StoreUnavailable:

@@ -23,6 +23,7 @@ LEARN_INTERVAL = 0.1
 READ_INTERVAL = 60.0
 """Seconds after which the store is asked whether the known keys are still in the ring."""
 
+_SILENCE = 1.0
 _PATIENCE = 60.0
 _ATTEMPTS = 10
 _CONFIGURED = "the keys are those of ASGI_AUTH_JWT_KEY or ASGI_AUTH_JWT_KEY_FILE: "
@@ -38,6 +39,7 @@ class KeyRing:
         configured: the keys of `JWT_KEY`, newest first; with any of them the store is not asked.
         secrets: `SECRET`, newest first, under which the store's keys are sealed.
         changed: counts up when the store's ring may be another one.
+        current: whether that is heard of as soon as it counts.
         made: told the name of a key that took another one's place here.
     """
 
@@ -50,9 +52,11 @@ class KeyRing:
         secrets: Sequence[bytes] = (),
         clock: Clock,
         changed: Callable[[], int] = int,
+        current: Callable[[], bool] = bool,
         made: Callable[[str], object] = str,
     ) -> None:
         self._changed = changed
+        self._current = current
         self._made = made
         self._read_under = -1
         self._store = store
@@ -65,8 +69,8 @@ class KeyRing:
         self._text: str | None = None
         self._ring = Ring()
         self._revoked: set[str] = set()
-        self._asked_at = self._read_at = float("-inf")
-        self._asked = self._taken = 0
+        self._asked_at = self._read_at = self._silent_at = float("-inf")
+        self._asked = self._taken = self._unanswered = 0
         self._learning, self._keeping = PerLoop(anyio.Lock), PerLoop(anyio.Lock)
         self._by_kid: dict[str, tuple[VerifyingKey, float | None]] = {
             key.kid: (key.verifying if isinstance(key, SigningKey) else key, None) for key in configured
@@ -112,27 +116,57 @@ class KeyRing:
         looked_again = self._read_at + READ_INTERVAL
         return looked_again if until is None else min(until, looked_again)
 
-    async def learn(self, kid: str | None) -> None:
+    async def learn(self, kid: str | None, *, lenient: bool = False) -> None:
         """Ask the store about a key that nobody here knows, once for all who wait for it, and from time to time whether
-        the known ones still count. A flood of made-up names asks ten times a second."""
-        if kid is None or self._configured or self._knows(kid):
+        the known ones still count. A flood of made-up names asks ten times a second.
+
+        Args:
+            lenient: a silent store takes no known key away, and is not asked again for a second.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        if not kid or self._configured or self._knows(kid):
             return
-        asked = self._asked
-        if kid not in self._by_kid:
+        known, asked = kid in self._by_kid, self._asked
+        if not known:
             await anyio.sleep(max(0.0, LEARN_INTERVAL - abs(self._clock() - self._asked_at)))
-        async with self._learning.get():
-            # What was asked after this one came is its answer, too.
-            if self._knows(kid) or self._taken > asked:
-                return
-            if kid not in self._by_kid:
-                self._asked_at = self._clock()
+        elif lenient and abs(self._clock() - self._silent_at) < _SILENCE:
+            return
+        try:
+            async with self._learning.get():
+                if not self._knows(kid):
+                    if not known and self._taken <= asked:
+                        self._asked_at = self._clock()
+                    await self._read_since(asked)
+        except StoreUnavailable:
+            if not (known and lenient):
+                raise
+
+    async def prove(self) -> None:
+        """Return once what `find` says is what the store says, too: at once, where its changes are heard of.
+
+        Raises:
+            StoreUnavailable: it cannot be said.
+        """
+        if not self._configured and not (self._current() and self._read_under == self._changed()):
+            asked = self._asked
+            async with self._learning.get():
+                await self._read_since(asked)
+
+    async def _read_since(self, asked: int) -> None:
+        """Read the ring, unless somebody has since so many questions: their answer is everybody's who waits."""
+        if self._unanswered > asked:
+            raise StoreUnavailable("the store does not say which keys count")
+        if self._taken <= asked:
             await self._read()
-            if self._ring.needs_writing:  # a failover or a restore has brought a revoked key back
-                await self._keep()
+        if self._ring.needs_writing:  # a failover or a restore has brought a revoked key back
+            await self._keep()
 
     def _knows(self, kid: str) -> bool:
-        lately = abs(self._clock() - self._read_at) < READ_INTERVAL and self._read_under == self._changed()
-        return kid in self._by_kid and lately
+        if kid not in self._by_kid or self._read_under != self._changed():
+            return False
+        return abs(self._clock() - self._read_at) < READ_INTERVAL or self._current()
 
     async def signing_key(self) -> SigningKey:
         """The key to sign with now, as the store has it. Raises ConfigurationError: only public keys are configured."""
@@ -236,7 +270,11 @@ class KeyRing:
     async def _read(self) -> None:
         now, under = self._clock(), self._changed()
         number = self._next_number()
-        text = await self._store.keys()
+        try:
+            text = await self._store.keys()
+        except StoreUnavailable:
+            self._unanswered, self._silent_at = number, now
+            raise
         if number > self._taken:  # not a slower answer to an earlier question
             self._take(text, number)
         self._read_at, self._read_under = now, under
