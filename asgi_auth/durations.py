@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 MINUTE = 60.0
@@ -44,6 +44,24 @@ def format_duration(seconds: float) -> str:
         if seconds and seconds % size == 0:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+
+
+_WORDS = {"day": DAY, "hour": HOUR, "minute": MINUTE, "second": 1.0}
+_YEAR_10000 = 253_402_300_800
+
+
+def spell_duration(seconds: float) -> str:
+    """About how long that is, in words: `2 hours`."""
+    unit, size = next(((unit, size) for unit, size in _WORDS.items() if seconds >= 2 * size), ("second", 1.0))
+    count = f"{seconds / size:.0f}"
+    return f"{count} {unit}{'' if count == '1' else 's'}"
+
+
+def moment(seconds: float) -> str:
+    """A time for people, in UTC."""
+    if not 0 <= seconds < _YEAR_10000:
+        return f"{seconds:.0f} seconds after 1970"
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 class Rate(NamedTuple):

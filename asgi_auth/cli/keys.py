@@ -12,6 +12,7 @@ import typer
 from asgi_auth.auth import Auth
 from asgi_auth.cli import reports
 from asgi_auth.cli.console import Json, environment, fail, run, say, show_json, show_table
+from asgi_auth.durations import moment
 from asgi_auth.errors import ConfigurationError, UnknownUser
 from asgi_auth.tokens.keys import SigningKey, is_small, jwks, load_keys
 from asgi_auth.tokens.ring import RingKey
@@ -34,7 +35,7 @@ def list_keys(json: Json = False) -> None:
                     row.algorithm,
                     row.source,
                     row.state,
-                    "" if row.created_at is None else reports.moment(row.created_at),
+                    "" if row.created_at is None else moment(row.created_at),
                 )
                 for row in rows
             ),

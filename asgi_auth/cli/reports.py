@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from typing import NamedTuple
 
 from asgi_auth.auth import Auth
+from asgi_auth.durations import moment
 from asgi_auth.endpoints import Endpoints
 from asgi_auth.http.cookies import CookieSpec
 from asgi_auth.model import UserRow
@@ -99,11 +99,6 @@ async def users(auth: Auth) -> list[UserRow]:
     while page := await auth.parts.store.users(found[-1].id if found else ""):
         found += page
     return found
-
-
-def moment(seconds: float) -> str:
-    """A time for people, in UTC."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _places(auth: Auth) -> Iterator[tuple[str, str]]:

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from asgi_auth.auth import Auth
-from asgi_auth.cli import reports
 from asgi_auth.cli.console import Id, Json, Name, environment, fail, run, say, show_json, show_table
 from asgi_auth.cli.lookups import user_of
+from asgi_auth.durations import moment
 from asgi_auth.errors import UnknownUser
 from asgi_auth.model import Session
 
@@ -33,9 +33,9 @@ def list_sessions(name: Name = None, id: Id = None, json: Json = False) -> None:
                 (
                     row.id,
                     row.backend,
-                    reports.moment(row.created_at),
-                    reports.moment(row.last_seen_at),
-                    reports.moment(min(row.idle_expires_at, row.expires_at)),
+                    moment(row.created_at),
+                    moment(row.last_seen_at),
+                    moment(min(row.idle_expires_at, row.expires_at)),
                     " ".join(row.amr),
                     row.client.address,
                     row.client.device,

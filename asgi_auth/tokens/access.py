@@ -11,7 +11,8 @@ from asgi_auth.tokens.claims import HISTORY, Claims, read_claims
 from asgi_auth.tokens.jose import VerifyingKey, encode_base64url, json_segment, kid_of, parse
 from asgi_auth.tokens.keys import SigningKey
 
-_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+TYPES = frozenset({"at+jwt", "application/at+jwt"})
+"""Of an access token's header (RFC 9068 §2.1), in small letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class AccessTokens:
         """
         compact = parse(token, max_size=self.max_size)
         header = compact.header
-        if header.get("typ", "").lower() not in _TYPES or "kid" not in header:
+        if header.get("typ", "").lower() not in TYPES or "kid" not in header:
             raise InvalidToken
         key = find_key(header["kid"])
         if key is None:

@@ -123,7 +123,7 @@ def read_any(payload: bytes) -> Claims:
         if not isinstance(claims, dict) or None in (claims.get("acr", ""), claims.get("cnf", "")):
             raise ValueError
         known = {name: claims[name] for name in Claims._fields if name in claims}
-        read = _adapter().validate_python({**known, "payload": frozen(claims)})
+        read = adapter().validate_python({**known, "payload": frozen(claims)})
         if read.amr_at is not None and len(read.amr_at) != len(read.amr):
             raise ValueError
     except ValueError:  # pydantic's is one
@@ -132,7 +132,8 @@ def read_any(payload: bytes) -> Claims:
 
 
 @cache
-def _adapter() -> TypeAdapter[Claims]:
+def adapter() -> TypeAdapter[Claims]:
+    """The rules for each claim alone."""
     return TypeAdapter(Claims)
 
 

@@ -30,8 +30,9 @@ MAX_SIZE = 8192
 """Bytes of the longest token looked at, unless told otherwise."""
 
 _MAX_KID = 128
-_REFUSED = frozenset({"cty", "zip", "crit", "b64", "jku", "jwk", "x5u", "x5c"})
-_REFUSED_IN_PROOFS = _REFUSED - {"jwk"}
+REFUSED = frozenset({"cty", "zip", "crit", "b64", "jku", "jwk", "x5u", "x5c"})
+"""Members of a header that would bring in another key, encoding or meaning."""
+_REFUSED_IN_PROOFS = REFUSED - {"jwk"}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ()}
 
@@ -135,7 +136,7 @@ def parse(token: bytes, *, max_size: int = MAX_SIZE, brings_key: bool = False) -
     _check_form(token, max_size)
     signing_input, _, signature = token.rpartition(b".")
     head, _, payload = signing_input.partition(b".")
-    header = _header(head, _REFUSED_IN_PROOFS if brings_key else _REFUSED)
+    header = _header(head, _REFUSED_IN_PROOFS if brings_key else REFUSED)
     try:
         return Compact(header, _decode(payload), signing_input, _decode(signature))
     except ValueError:
@@ -158,7 +159,7 @@ def _check_form(token: bytes, max_size: int) -> None:
         raise InvalidToken
 
 
-def _header(segment: bytes, refused: frozenset[str] = _REFUSED) -> Mapping[str, Any]:
+def _header(segment: bytes, refused: frozenset[str] = REFUSED) -> Mapping[str, Any]:
     """What stands in a header that keeps the rules."""
     return (_known_header if len(segment) <= _USUAL_HEADER else _read_header)(segment, refused)
 
