@@ -35,6 +35,7 @@ _RULES = {
     "amr_at": "is no list of whole numbers, one for each method of amr",
     "scope": "is no list of scopes, separated by spaces",
     "jti": "is not of our form: a generation, a dot, base64url",
+    "cnf": "is not the thumbprint of a key alone (jkt), the one kind of proof that is known here",
 }
 """What is wrong with a claim; any other is no text, is empty, or holds control characters."""
 
@@ -173,8 +174,9 @@ def _of_claims(claims: Mapping[str, Any]) -> Iterator[str]:
     amr, amr_at = claims.get("amr"), claims.get("amr_at")
     if isinstance(amr, list) and isinstance(amr_at, list) and len(amr) != len(amr_at):
         wrong.setdefault("amr_at", f"its amr_at {_RULES['amr_at']}")
-    if "acr" in claims and claims["acr"] is None:
-        wrong.setdefault("acr", "its acr is null")
+    for name in ("acr", "cnf"):
+        if name in claims and claims[name] is None:
+            wrong.setdefault(name, f"its {name} is null")
     yield from wrong.values()
 
 

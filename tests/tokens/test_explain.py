@@ -114,6 +114,8 @@ def test_a_good_token_has_no_reason():
         (with_claims(amr_at=[1, 2]), "its amr_at"),
         (sign(KEY, None, {**claims(), "acr": None}), "its acr is null"),
         (with_claims(acr=7), "its acr is no text"),
+        (sign(KEY, None, {**claims(), "cnf": None}), "its cnf is null"),
+        (with_claims(cnf={"x5t#S256": "a"}), "its cnf is not the thumbprint"),
     ],
 )
 def test_each_rule_has_its_sentence(token, said):
