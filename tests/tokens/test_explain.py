@@ -107,7 +107,7 @@ def test_a_good_token_has_no_reason():
         (with_claims(jti="1"), "its jti is not of our form"),
         (with_claims(client_id=None), "it has no client_id"),
         (with_claims(sid=None), "it has no sid"),
-        (with_claims(scope="a\"b"), "its scope is no list of scopes"),
+        (with_claims(scope='a"b'), "its scope is no list of scopes"),
         (with_claims(auth_time=-1), "its auth_time is no whole number"),
         (with_claims(amr="pwd"), "its amr is no list"),
         (with_claims(ver=None), "it has no ver"),
