@@ -126,7 +126,7 @@ class AccessTokens:
         ):
             raise InvalidToken
         # Never `in` on a text: a part of our name is not our name.
-        if self.audience not in ((claims.aud,) if isinstance(claims.aud, str) else claims.aud):
+        if claims.aud != self.audience and (isinstance(claims.aud, str) or self.audience not in claims.aud):
             raise InvalidToken(InvalidToken.AUDIENCE)
         if claims.exp + self.leeway <= now:
             raise InvalidToken(InvalidToken.EXPIRED)

@@ -165,8 +165,9 @@ def read_usual(payload: bytes) -> Claims | None:
         _scopes(scope)
     except ValueError:
         return None
-    expires, issued, begins, login, revision = int(exp), int(iat), int(nbf), int(auth_time), int(ver)
-    methods = amr.split('","')
+    expires, issued, login, revision = int(exp), int(iat), int(auth_time), int(ver)
+    begins = issued if nbf == iat else int(nbf)
+    methods, listed = _methods(amr)
     said = FrozenDict(
         iss=iss,
         sub=sub,
@@ -179,10 +180,18 @@ def read_usual(payload: bytes) -> Claims | None:
         sid=sid,
         scope=scope,
         auth_time=login,
-        amr=FrozenList(methods),
+        amr=listed,
         ver=revision,
     )
     if acr is not None:
         said = FrozenDict(said, acr=acr)
-    amr = tuple(methods)
-    return Claims(iss, sub, aud, expires, issued, begins, jti, client_id, sid, scope, login, amr, revision, said, acr)
+    return Claims(
+        iss, sub, aud, expires, issued, begins, jti, client_id, sid, scope, login, methods, revision, said, acr
+    )
+
+
+@lru_cache(maxsize=64)
+def _methods(amr: str) -> tuple[tuple[str, ...], FrozenList]:
+    """As `amr` and as a member of the payload; many tokens have the same."""
+    methods = amr.split('","')
+    return tuple(methods), FrozenList(methods)
