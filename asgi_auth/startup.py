@@ -91,6 +91,11 @@ def risks(settings: Settings) -> list[str]:
         found.append(
             "the password grant is on, which RFC 9700 forbids; with ASGI_AUTH_PASSWORD_GRANT=off /login gives tokens"
         )
+    if settings.dpop == "required" and settings.url is None and not settings.trusted_proxies:
+        found.append(
+            "ASGI_AUTH_DPOP=required without ASGI_AUTH_URL: proofs are taken on this machine alone, since nobody knows "
+            "for which address else they are to be made"
+        )
     if settings.session_lifetime > 400 * 86_400:
         found.append("browsers keep no cookie for more than 400 days, whatever ASGI_AUTH_SESSION_LIFETIME says")
     return found

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from asgi_auth import audit
+from asgi_auth import Auth, AuthMiddleware, audit
 from asgi_auth.model import Reason
 from asgi_auth.settings import Settings
 
@@ -52,6 +53,29 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_the_python_in_the_readme_is_python(snippet: str) -> None:
     compile(snippet, "README.md", "exec", flags=0x2000)  # PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+def test_the_client_by_hand_in_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of another hand than ours asks for a token that is bound to its key, uses and refreshes it."""
+    monkeypatch.setenv("ASGI_AUTH_STORE", "memory://")
+    text = (ROOT / "docs" / "dpop.md").read_text(encoding="utf-8")
+    page: dict[str, Any] = {}
+    for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(snippet, "dpop.md", "exec"), page)
+    auth = Auth()
+    with TestClient(AuthMiddleware(Starlette(), auth)) as client:
+        assert client.portal is not None
+        client.portal.call(partial(auth.create_user, "bea", "a password of hers"))
+        host = "http://testserver/auth"
+        form = {"grant_type": "password", "username": "bea", "password": "a password of hers"}
+        for _ in range(2):
+            pair = page["send"](client, "POST", f"{host}/token", data=form).json()
+            assert pair["token_type"] == "DPoP"
+            for _ in range(2):
+                assert page["send"](client, "GET", f"{host}/me", pair["access_token"]).is_success
+            form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
+        page["key"] = page["ECKey"].generate_key("P-256")
+        assert page["send"](client, "GET", f"{host}/me", pair["access_token"]).status_code == 401
 
 
 SESSIONS = (ROOT / "docs" / "sessions.md").read_text(encoding="utf-8")

@@ -36,6 +36,8 @@ from starlette.testclient import TestClient
 
 from asgi_auth import Auth, AuthMiddleware, NoSessionData, Settings
 from asgi_auth.context import Context
+from asgi_auth.tokens.dpop import make_proof
+from asgi_auth.tokens.keys import SigningKey, generate
 
 FRAMEWORKS = ["outermost", "added", "fastapi", "quart", "mounted", "bare"]
 
@@ -592,3 +594,34 @@ def test_an_exception_of_the_application_reaches_starlettes_testclient() -> None
     auth = new_auth()
     with pytest.raises(Boom):
         TestClient(AuthMiddleware(starlette_app(auth), auth)).get("/put-raise/x")
+
+
+async def test_a_token_that_is_bound_to_a_key_is_taken_and_refused_alike_everywhere(seat_name: str) -> None:
+    """DPoP (RFC 9449): also where the application is mounted, since a proof names the whole URL."""
+    auth = new_auth()
+    seat = SEATS[seat_name](auth)
+    key = SigningKey.from_jwk(generate("Ed25519"))
+    async with browser(seat) as client:
+        pair = await auth.issue(ALICE, jkt=key.kid)
+        nonce: str | None = None
+
+        def headers(path: str, scheme: str = "DPoP") -> dict[str, str]:
+            url = f"http://testserver{seat.base}{path}"
+            proof = make_proof(key, "GET", url, now=0, nonce=nonce, access_token=pair.access_token)
+            return {"authorization": f"{scheme} {pair.access_token}", "dpop": proof}
+
+        wanted = await client.get("/who", headers=headers("/who"))
+        assert (wanted.status_code, wanted.json()["error"]) == (401, "use_dpop_nonce")
+        nonce = wanted.headers["dpop-nonce"]
+        assert (await client.get("/who", headers=headers("/who"))).json()["user"] == "alice"
+        assert (await client.get("/private", headers=headers("/private"))).status_code == 200
+        assert (await client.get("/auth/me", headers=headers("/auth/me"))).json()["user"]["id"] == "alice"
+        forbidden = await client.get("/admin", headers=headers("/admin"))
+        [challenge] = forbidden.headers.get_list("www-authenticate")
+        assert (forbidden.status_code, challenge[:4]) == (403, "DPoP")
+        for path, scheme, error in (("/who", "Bearer", "invalid_token"), ("/other", "DPoP", "invalid_dpop_proof")):
+            refused = await client.get("/who", headers=headers(path, scheme))
+            assert (refused.status_code, refused.json()["error"]) == (401, error)
+            schemes = [one.partition(" ")[0] for one in refused.headers.get_list("www-authenticate")]
+            assert schemes == ["Bearer", "DPoP"]
+    await auth.aclose()

@@ -46,6 +46,14 @@ def test_partitioned_cookies_that_no_frame_would_get_are_a_risk():
     assert not any("PARTITIONED" in risk for risk in risks(both))
 
 
+@pytest.mark.parametrize(
+    ("options", "risky"),
+    [({}, False), ({"dpop": "required"}, True), ({"dpop": "required", "url": "https://app.example.com"}, False)],
+)
+def test_to_require_proofs_for_an_address_that_is_not_known_is_a_risk(options, risky):
+    assert any("DPOP" in risk for risk in risks(Settings(**options))) is risky
+
+
 def test_check_says_when_there_are_no_risks(cli):
     assert cli("check", **SAFE).out.endswith("\nRisks: none\n")
 

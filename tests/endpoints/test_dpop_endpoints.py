@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from endpoint_house import PASSWORDS, House, Reply, ask, bearer
+from foreign_tokens import trusting
 from test_token_endpoint import claims_of
 
 from asgi_auth import User
@@ -472,6 +473,25 @@ async def test_without_the_store_no_proof_counts(houses: Any, monkeypatch: pytes
     monkeypatch.setattr(house.auth.parts.proofs.store, "seen_before", silent)
     answer = await device.call("GET", "/private")
     assert refused(answer) == (503, "unavailable")
+
+
+async def test_a_bound_token_of_another_issuer_needs_its_proof_too(houses: Any, idp: Any) -> None:
+    house = await houses(**trusting(idp))
+    device = Device(house)
+    await device.log_in()  # for a nonce
+    token = idp.token(cnf={"jkt": KEY.kid})
+    for _ in range(2):  # the second time it is remembered
+        assert (await device.call("GET", "/whoami", token=token)).json()["user"] == "idp:42"
+        assert refused(await house.get("/whoami", token)) == (401, "invalid_token")
+        assert refused(await device.call("GET", "/whoami", token=token, key=THIEF)) == (401, "invalid_dpop_proof")
+        assert refused(await device.call("GET", "/whoami", token=idp.token())) == (401, "invalid_token")
+        assert (await house.get("/whoami", idp.token())).status_code == 200
+
+
+async def test_required_holds_for_other_issuers_too(houses: Any, idp: Any) -> None:
+    house = await houses(**trusting(idp), dpop="required")
+    for _ in range(2):
+        assert refused(await house.get("/whoami", idp.token())) == (401, "invalid_token")
 
 
 # ---------------------------------------------------------------------- where a request goes to
