@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope, move_on_after
@@ -103,7 +104,7 @@ class Context(Incoming, SessionData):
     _session_cookie: bytes | None = None
     _visitor_cookie: bytes | None = None
     _seen_cookie: bytes | None = None
-    _foreign_cookie: bytes | None = None
+    _carried: Mapping[bytes, bytes] = MappingProxyType({})
 
     def __init__(self, auth: Runtime, scope: MutableMapping[str, Any]) -> None:
         self.auth = auth
@@ -270,8 +271,8 @@ class Context(Incoming, SessionData):
         self.is_plain = False
 
     def carry(self, cookie: bytes) -> None:
-        """The answer carries a cookie that is not ours, too."""
-        self._foreign_cookie = cookie
+        """The answer carries a cookie that no session is in, too; of each name the last one."""
+        self._carried = {**self._carried, cookie.partition(b"=")[0]: cookie}
         self.is_plain = False
 
     def clear_unless_replaced(self, sid: str) -> None:
@@ -312,7 +313,7 @@ class Context(Incoming, SessionData):
             self._session_cookie = None
         if self.renewal is not None and self._session_cookie is None and self.identity is not None:
             await self.renewal()
-        ours = (self._foreign_cookie, self._seen_cookie, self._visitor_cookie, self._session_cookie)
+        ours = (*self._carried.values(), self._seen_cookie, self._visitor_cookie, self._session_cookie)
         return [cookie for cookie in ours if cookie is not None]
 
     async def _lives(self, sid: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asgi_auth.audit import RequestFacts
 from asgi_auth.http import values
 from asgi_auth.http.answers import Schemes
-from asgi_auth.http.cookies import keep_problem
+from asgi_auth.http.cookies import CookieSpec, SetCookie, keep_problem
 from asgi_auth.http.credentials import is_dpop
 from asgi_auth.http.forwarded import (
     Peer,
@@ -68,9 +68,19 @@ class Incoming:
     @cached_property
     def pair(self) -> Pair:
         """The cookies that are ours on this request."""
-        settings, cookies = self.auth.settings, self.auth.parts.cookies
-        plain = self.scheme == "http" and (settings.url is not None or settings.insecure_http or self.loopback)
-        return cookies.plain if plain else cookies.secure
+        cookies = self.auth.parts.cookies
+        return cookies.plain if self._is_plain_http else cookies.secure
+
+    @property
+    def refresh_cookie(self) -> SetCookie | None:
+        """The cookie of a refresh token on this request; None: there are none."""
+        cookies = self.auth.parts.refresh_cookies
+        return None if cookies is None else cookies.plain if self._is_plain_http else cookies.secure
+
+    @property
+    def _is_plain_http(self) -> bool:
+        settings = self.auth.settings
+        return self.scheme == "http" and (settings.url is not None or settings.insecure_http or self.loopback)
 
     @cached_property
     def origin(self) -> Verdict:
@@ -126,11 +136,11 @@ class Incoming:
         agent = next((value for name, value in self.scope["headers"] if name == b"user-agent"), b"")
         return Client(self.kept_address, agent[:256].decode("latin-1"))
 
-    def cookie_problem(self) -> str | None:
-        """Why the browser would drop the session's cookie, and the cure; None: it keeps it."""
+    def cookie_problem(self, spec: CookieSpec | None = None) -> str | None:
+        """Why the browser would drop this cookie, the session's if none is named, and the cure; None: it keeps it."""
         settings = self.auth.settings
         host = settings.host or self.peer.host
-        return keep_problem(self.pair.session.spec, scheme=self.scheme, host=host, loopback=self.loopback)
+        return keep_problem(spec or self.pair.session.spec, scheme=self.scheme, host=host, loopback=self.loopback)
 
     @cached_property
     def address(self) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from asgi_auth import audit
+from asgi_auth import audit, refresh_cookie
 from asgi_auth.backends.session import session_identity
 from asgi_auth.context import Context
 from asgi_auth.directory import StoreDirectory
@@ -245,10 +245,11 @@ class Logins:
         context.must_be_early()
         if context.identity is not None and not context.identity.session_id:
             raise NoSession
+        kept = refresh_cookie.shown(context)
         await leave_behind(context)
         store, presented = self._parts.store, context.presented
         identity = context.identity or context.pending
-        clear = context.forged
+        clear, ended = context.forged, None
         if identity is not None:
             ended = await store.end(identity.session_id, "logout")
             await self._parts.endings.tell([ended], context.facts)
@@ -261,6 +262,7 @@ class Logins:
         if context.visitor is not None:
             await store.end(context.visitor.sid, "logout")
             context.forget_visitor()
+        await refresh_cookie.leave(context, self._parts, kept, ended)
         context.log_out(clear=clear)
 
     async def is_over(self, ended: Ended | None, sid: str) -> bool:

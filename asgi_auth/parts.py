@@ -18,6 +18,7 @@ from asgi_auth.clock import Clock
 from asgi_auth.directory import Directory, StoreDirectory, load_directory
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.hooks import Endings, Hooks
+from asgi_auth.http.refresh_cookies import RefreshCookies
 from asgi_auth.known_clients import KnownClients
 from asgi_auth.live import Lives
 from asgi_auth.passwords import PasswordHasher, read_blocklist
@@ -76,6 +77,7 @@ class Parts(Foundation):
 
     ring: str
     cookies: SessionCookies
+    refresh_cookies: RefreshCookies | None
     codec: CookieCodec
     visitor_codec: CookieCodec
     session_backend: SessionBackend
@@ -224,6 +226,7 @@ async def complete(base: Foundation) -> Parts:
             path=settings.session_path,
             partitioned=settings.session_partitioned,
         ),
+        refresh_cookies=RefreshCookies(ring) if settings.refresh_cookie else None,
         codec=codec,
         visitor_codec=CookieCodec(ring, signing, salt="asgi-auth visitor"),
         session_backend=SessionBackend(codec, base.view),

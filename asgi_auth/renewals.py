@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asgi_auth import audit
+from asgi_auth import audit, refresh_cookie
 from asgi_auth.audit import NO_REQUEST, RequestFacts
 from asgi_auth.backends.session import session_identity
 from asgi_auth.context import Context
@@ -103,6 +103,9 @@ class Renewals:
             raise InvalidToken(InvalidToken.OUT_OF_DATE)
         scopes = granted & loaded.user.scopes
         pair = await self._parts.grants.pair(loaded, text, generation=grant.generation + 1, scopes=scopes)
+        kept = refresh_cookie.shown(context)
+        if kept is not None and self._parts.grants.session_of(kept) == identity.session_id:
+            refresh_cookie.hand_out(context, pair)
         self._log(context, loaded.record)
         return pair
 

@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     refresh_redelivery: SecondsOrZero = Field(HOUR, examples=["1h"])
     """The longest that a successor which nobody has used yet is given again. This and the grace 0: strict rotation."""
 
+    refresh_cookie: Flag = Field(False, examples=["on"])
+    """Whether refresh tokens go to browsers as a cookie that no script reads, instead of in the body."""
+
     password_grant: Flag = Field(True, examples=["off"])
     """Whether `/token` takes passwords, which RFC 9700 §2.4 forbids and Swagger UI needs."""
 
@@ -357,6 +360,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "jwt_key", f"is set, and {VARIABLES}JWT_KEY_FILE too: keep one of them"
     if settings.jwt_trusted_issuers and "jwt" not in settings.backends:
         yield "jwt_trusted_issuers", f"is set, and {VARIABLES}BACKENDS has no jwt to read their tokens"
+    if settings.refresh_cookie and "jwt" not in settings.backends:
+        yield "refresh_cookie", f"is on, and {VARIABLES}BACKENDS has no jwt, so there are no refresh tokens"
     for record in settings.jwt_trusted_issuers:
         if record.tenant_of(settings.issuer) is not None:
             yield "jwt_trusted_issuers", f"names our own issuer, {settings.issuer}: our tokens count without that"

@@ -37,7 +37,8 @@ EXISTING = {
     "insecure_http",
     *("jwt_algorithm", "jwt_key", "jwt_key_file", "jwt_issuer", "jwt_audience", "jwt_leeway", "jwt_max_size"),
     *("jwt_rotate", "jwt_revocation", "jwt_trusted_issuers", "dpop"),
-    *("access_lifetime", "refresh_lifetime", "refresh_grace", "refresh_redelivery", "password_grant", "login_rate"),
+    *("access_lifetime", "refresh_lifetime", "refresh_grace", "refresh_redelivery", "refresh_cookie"),
+    *("password_grant", "login_rate"),
     *("password_min_length", "password_blocklist", "password_workers", "fresh", "trusted_origins", "trusted_proxies"),
 }
 
@@ -154,6 +155,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("refresh_grace", "0", 0.0),
     ("refresh_redelivery", "0", 0.0),
     ("password_grant", "off", False),
+    ("refresh_cookie", "on", True),
     ("dpop", "Required", "required"),
     ("login_rate", "5/30s", Rate(5, 30.0)),
     ("password_min_length", "8", 8),
@@ -287,6 +289,7 @@ BAD: list[tuple[str, str, str]] = [
     ("refresh_grace", "-1", "no duration"),
     ("refresh_redelivery", "1 h", "no duration"),
     ("password_grant", "yess", "is on or off"),
+    ("refresh_cookie", "maybe", "is on or off"),
     ("dpop", "on", "'off', 'optional' or 'required'"),
     ("login_rate", "0/minute", "at least 1"),
     ("login_rate", "off", "a slash and a period"),
@@ -575,6 +578,11 @@ def test_key_and_key_file_together_stop_the_start() -> None:
     message = refusal(jwt_key=CANARY, jwt_key_file="key.pem")
     assert message.startswith("ASGI_AUTH_JWT_KEY: is set, and ASGI_AUTH_JWT_KEY_FILE too")
     assert CANARY not in message
+
+
+def test_a_refresh_cookie_without_refresh_tokens_stops_the_start() -> None:
+    message = refusal(backends="session", refresh_cookie="on")
+    assert message.startswith("ASGI_AUTH_REFRESH_COOKIE: is on, and ASGI_AUTH_BACKENDS has no jwt")
 
 
 # Secrets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asgi_auth.endpoints.call import Call
-from asgi_auth.endpoints.token import asked_scopes, client_of, pair_answer, proof_of, spent
+from asgi_auth.endpoints.token import asked_scopes, client_of, first_pair, proof_of
 from asgi_auth.entrance import recall, refuse_cross_origin, shown
 from asgi_auth.errors import InvalidRequest, LoginRequired, WeakPassword
 from asgi_auth.http.answers import Answer, empty_answer, json_answer
@@ -63,9 +63,4 @@ async def password(call: Call) -> Answer:
 
 async def _with_tokens(call: Call, body: dict[str, object], username: str, password: str) -> Answer:
     client_id, asked, proof = client_of(body), asked_scopes(body), await proof_of(call)
-    row = await call.logins.check_password(call.context, username, password)
-    jkt = await spent(call, proof)
-    pair = await call.logins.by_token(
-        row, client_id=client_id, asked=asked, amr=PASSWORD, jkt=jkt, context=call.context
-    )
-    return pair_answer(pair)
+    return await first_pair(call, username, password, client_id=client_id, asked=asked, proof=proof)

@@ -6,6 +6,7 @@ import base64
 import re
 from urllib.parse import unquote_plus
 
+from asgi_auth import refresh_cookie
 from asgi_auth.endpoints.call import Call
 from asgi_auth.entrance import read_proof, refuse_cross_origin
 from asgi_auth.errors import (
@@ -104,17 +105,51 @@ async def spent(call: Call, proof: Proof | None) -> str:
     return proof.jkt
 
 
-def pair_answer(pair: TokenPair) -> Answer:
-    """RFC 6749 §5.1."""
-    return json_answer(200, pair.public(), headers=[(b"pragma", b"no-cache")])
+def pair_answer(call: Call, pair: TokenPair, *, cookie: bool) -> Answer:
+    """RFC 6749 §5.1. `cookie`: the refresh token travels in that, and not in the body."""
+    if cookie:
+        refresh_cookie.hand_out(call.context, pair)
+    return json_answer(200, pair.public(refresh_token=not cookie), headers=[(b"pragma", b"no-cache")])
+
+
+async def first_pair(
+    call: Call,
+    username: str,
+    password: str,
+    *,
+    client_id: str,
+    asked: frozenset[str] | None,
+    proof: Proof | None,
+) -> Answer:
+    """The tokens of a login by password. What the browser keeps instead of them takes the place of what it kept.
+
+    Raises:
+        CookieNotKept: it would drop the cookie; the password is not looked at.
+        CredentialError: see `check_password` and `by_token`.
+    """
+    context, keeps = call.context, call.settings.refresh_cookie
+    refresh_cookie.must_be_kept(context)
+    before = refresh_cookie.shown(context)
+    row = await call.logins.check_password(context, username, password)
+    jkt = await spent(call, proof)
+    pair = await call.logins.by_token(row, client_id=client_id, asked=asked, amr=PASSWORD, jkt=jkt, context=context)
+    await refresh_cookie.take_over(context, call.parts, before)
+    return pair_answer(call, pair, cookie=keeps)
 
 
 async def _by_refresh_token(call: Call, body: dict[str, object], client_id: str) -> Answer:
-    presented, asked = text(body, "refresh_token", required=True), asked_scopes(body)
+    # It goes back the way it came: a client that has its token in the body cannot read a cookie.
+    named = text(body, "refresh_token", required=not call.settings.refresh_cookie)
+    asked = asked_scopes(body)
+    if named is None:
+        refuse_cross_origin(call.context)
+    presented = refresh_cookie.shown(call.context) if named is None else named
+    if presented is None:
+        raise InvalidGrant
     proof = await proof_of(call)
     jkt = await spent(call, proof if call.parts.grants.session_of(presented) else None)
     pair = await call.logins.refresh(presented, client_id=client_id, asked=asked, jkt=jkt, context=call.context)
-    return pair_answer(pair)
+    return pair_answer(call, pair, cookie=named is None)
 
 
 async def _by_password(call: Call, body: dict[str, object], client_id: str) -> Answer:
@@ -123,18 +158,9 @@ async def _by_password(call: Call, body: dict[str, object], client_id: str) -> A
     username, password = text(body, "username", required=True), text(body, "password", required=True)
     asked, proof = asked_scopes(body), await proof_of(call)
     try:
-        row = await call.logins.check_password(call.context, username, password)
-        pair = await call.logins.by_token(
-            row,
-            client_id=client_id,
-            asked=asked,
-            amr=PASSWORD,
-            jkt=await spent(call, proof),
-            context=call.context,
-        )
+        return await first_pair(call, username, password, client_id=client_id, asked=asked, proof=proof)
     except (InvalidCredentials, LoginRefused, SessionLimit) as refusal:
         raise InvalidGrant(refusal.description) from None
-    return pair_answer(pair)
 
 
 def _basic(call: Call) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asgi_auth import audit
+from asgi_auth import audit, refresh_cookie
 from asgi_auth.backends.jwt import stamp_of
 from asgi_auth.denials import claims_of
 from asgi_auth.endpoints.call import Call
@@ -23,11 +23,13 @@ async def revoke(call: Call) -> Answer:
     presented = text(body, "token", required=True)
     claims = await claims_of(call.parts, presented)
     sid = claims.sid if claims is not None else call.parts.grants.session_of(presented)
+    kept = refresh_cookie.shown(call.context) if call.context.origin.allowed else None
     if sid is not None:
         ended = await call.parts.store.end(sid, "revoked")
         if ended is not None:
             call.parts.audit.record(audit.TOKEN_REVOKED, ended.user_id, sid, request=call.context.facts, sid=sid)
             await call.parts.endings.tell([ended], call.context.facts)
+        await refresh_cookie.clear_if_over(call.context, call.parts, kept, sid, ended)
     return empty_answer(200)
 
 

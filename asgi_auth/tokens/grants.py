@@ -25,7 +25,8 @@ _ATTEMPTS = 5
 @dataclass(frozen=True, slots=True)
 class TokenPair:
     """What a client gets (RFC 6749 §5.1). `expires_in` in seconds; `scope` space-separated; `jkt`: thumbprint of
-    the key that it is bound to (RFC 9449 §5); empty: none."""
+    the key that it is bound to (RFC 9449 §5); empty: none; `refresh_expires_in`: seconds for which the refresh token is
+    good if nobody uses it."""
 
     access_token: str
     refresh_token: str
@@ -33,17 +34,19 @@ class TokenPair:
     scope: str
     session: Session
     jkt: str = ""
+    refresh_expires_in: int = 0
 
     @property
     def token_type(self) -> str:
         return "DPoP" if self.jkt else "Bearer"
 
-    def public(self) -> dict[str, str | int]:
+    def public(self, *, refresh_token: bool = True) -> dict[str, str | int]:
+        """As JSON. `refresh_token` False: without that, which travels as a cookie."""
         return {
             "access_token": self.access_token,
             "token_type": self.token_type,
             "expires_in": self.expires_in,
-            "refresh_token": self.refresh_token,
+            **({"refresh_token": self.refresh_token} if refresh_token else {}),
             "scope": self.scope,
         }
 
@@ -180,7 +183,15 @@ class Grants:
             history=(epoch, loaded.record.era) if epoch else None,
             jkt=grant.jkt,
         )
-        return TokenPair(access_token, refresh_token, max(0, int(lifetime)), scope, loaded.record.public(), grant.jkt)
+        return TokenPair(
+            access_token,
+            refresh_token,
+            max(0, int(lifetime)),
+            scope,
+            loaded.record.public(),
+            grant.jkt,
+            max(0, int(loaded.remaining)),
+        )
 
     async def refresh(
         self,

@@ -1,0 +1,20 @@
+"""The cookie in which a browser keeps a refresh token: its name and attributes, by where a request came to.
+
+Only our own pages get it sent (SameSite=Strict), and no script reads it. What stands in it is not known here.
+"""
+
+from __future__ import annotations
+
+from asgi_auth.http.cookies import CookieSpec, SetCookie
+
+
+class RefreshCookies:
+    """The cookie on https, and on plain http: cookies know no ports, so there the key ring's id is part of the name.
+
+    Args:
+        ring: the key ring's id.
+    """
+
+    def __init__(self, ring: str) -> None:
+        self.secure = SetCookie(CookieSpec("__Host-refresh", same_site="strict"))
+        self.plain = SetCookie(CookieSpec(f"refresh-{ring[:4]}", secure=False, same_site="strict"))
