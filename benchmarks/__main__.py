@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import feed, http, process, report, scale
+from benchmarks import feed, fresh, http, process, report, scale
 from benchmarks.contestants import missing
 from benchmarks.processes import quiet
 from benchmarks.world import World, world
 
-PARTS = ("process", "http", "scale", "feed")
+PARTS = ("process", "fresh", "http", "scale", "feed")
 
 
 def main() -> None:
@@ -45,6 +45,8 @@ def _run(part: str, made: World, asked: argparse.Namespace) -> dict[str, Any]:
     rounds = asked.rounds or (5 if asked.quick else 40)
     if part == "process":
         return process.run(made, rounds=rounds, block=500 if asked.quick else 2000)
+    if part == "fresh":
+        return fresh.run(made, rounds=rounds)
     if part == "http":
         return http.run(made, rounds=max(2, rounds // 3), seconds=1)
     if part == "scale":
@@ -55,7 +57,7 @@ def _run(part: str, made: World, asked: argparse.Namespace) -> dict[str, Any]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=PARTS, help="this part alone")
-    parser.add_argument("--rounds", type=int, help="of the part process; http makes a third of them")
+    parser.add_argument("--rounds", type=int, help="of the parts process, fresh and scale; http makes a third of them")
     parser.add_argument("--quick", action="store_true", help="few rounds and small sizes: to try it, not to believe it")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the results go")
     return parser.parse_args()

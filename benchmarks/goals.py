@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from benchmarks import fresh
 from benchmarks.contestants import BY_KEY
 from benchmarks.figures import Spread
 from benchmarks.process import ratio
@@ -34,7 +35,8 @@ class Goal(NamedTuple):
 
 def goals(results: dict[str, Any]) -> list[Goal]:
     """All of them."""
-    found = [*_process(results.get("process") or {}), *_http(results.get("http") or {})]
+    found = [*_process(results.get("process") or {}), *_fresh(results.get("fresh") or {})]
+    found += _http(results.get("http") or {})
     return [*found, *_feed(results.get("feed") or {}), *_scale(results.get("scale") or {})]
 
 
@@ -57,6 +59,15 @@ def _process(part: dict[str, Any]) -> Iterator[Goal]:
     asking = part.get("asking")
     text = "process CPU with STALENESS=0 and 32 in flight, beside one redis-py GET each"
     yield Goal(text, "≤", 0.6, asking and asking["ratio"])
+
+
+def _fresh(part: dict[str, Any]) -> Iterator[Goal]:
+    yield Goal(
+        "time of a fresh token, HS256, beside Authlib", "≤", 0.4, fresh.ratio(part, "ours-HS256", "authlib-HS256")
+    )
+    for name, bound in (("RS256", 1.35), ("ES256", 1.15), ("EdDSA", 1.15)):
+        text = f"time of a fresh token, {name}, beside its signature alone"
+        yield Goal(text, "≤", bound, fresh.ratio(part, f"ours-{name}", f"bare-{name}"))
 
 
 def _http(part: dict[str, Any]) -> Iterator[Goal]:

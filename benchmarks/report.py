@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import fresh
 from benchmarks.figures import Spread
 from benchmarks.goals import Goal, goals
 from benchmarks.plot import plot
@@ -91,7 +92,7 @@ def _document(results: dict[str, Any], seen: list[Goal], picture: Path) -> Itera
     if picture.exists():
         yield from ("", f"![ratios]({picture.name})")
     yield from _section("What it is to show", ["", "goal", "seen", "met"], map(_goal, seen))
-    parts = {"process": _process, "http": _http, "scale": _scale, "feed": _feed}
+    parts = {"process": _process, "fresh": _fresh, "http": _http, "scale": _scale, "feed": _feed}
     for name, write_part in parts.items():
         if name in results:
             yield from write_part(results[name])
@@ -149,6 +150,19 @@ def _process(part: dict[str, Any]) -> Iterator[str]:
     heads = ["", "process CPU per request, µs"]
     cpu = [[title, _text(asking[f"{key}_cpu_us"])] for key, title in named.items()]
     yield from _section(f"STALENESS=0, {asking['in_flight']} requests in flight", heads, cpu)
+
+
+def _fresh(part: dict[str, Any]) -> Iterator[str]:
+    rows = [
+        [
+            _name(row),
+            _text(row["us"]),
+            _text(fresh.ratio(part, row["key"], f"bare-{row['key'].partition('-')[2]}")),
+            _text(fresh.ratio(part, row["key"], f"authlib-{row['key'].partition('-')[2]}")),
+        ]
+        for row in part["rows"]
+    ]
+    yield from _section(f"Fresh tokens ({part['rounds']} rounds)", ["", "µs", "beside the signature", "Authlib"], rows)
 
 
 def _name(row: dict[str, Any]) -> str:
