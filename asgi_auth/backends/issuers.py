@@ -142,7 +142,7 @@ class IssuerBackend:
             keys = await source.newer()
             if keys is not None and _verifies(compact, keys, iss):
                 return keys
-            if keys is None or source.failed:
+            if keys is None or source.problem:
                 raise Unavailable("The issuer of this token gives no answer: try again", retry_after=1)
         raise InvalidToken
 

@@ -41,11 +41,14 @@ def check(
     json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything is risky.")] = False,
 ) -> None:
-    """Show what would be used and what is risky about it. Opens the store, as a start does."""
+    """Show what would be used and what is risky about it. Opens the store, as a start does, and asks other issuers for
+    their keys."""
     auth = environment()
     warned: list[str] = []
     facts = run(auth, reports.facts, warned=warned)
-    found = list(dict.fromkeys([*risks(auth.settings), *warned]))
+    told = [fact.value for fact in facts if fact.kind == "risk"]
+    facts = [fact for fact in facts if fact.kind != "risk"]
+    found = list(dict.fromkeys([*risks(auth.settings), *told, *warned]))
     if json:
         show_json(fact._asdict() for fact in [*facts, *(reports.Fact("risk", "", risk) for risk in found)])
     else:

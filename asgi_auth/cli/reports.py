@@ -60,6 +60,7 @@ async def facts(auth: Auth) -> list[Fact]:
             Fact("used", "issuer", settings.issuer),
             Fact("used", "audience", settings.audience),
         ]
+    found += await _issuers(auth)
     found += [Fact("used", "path", path) for path in Endpoints(settings).paths]
     found += [Fact("key", key.kid, f"{key.algorithm}, {key.state}") for key in await keys(auth)]
     return found + [Fact("setting", name, value) for name, value in settings.describe().items()]
@@ -98,6 +99,21 @@ async def users(auth: Auth) -> list[UserRow]:
     found: list[UserRow] = []
     while page := await auth.parts.store.users(found[-1].id if found else ""):
         found += page
+    return found
+
+
+async def _issuers(auth: Auth) -> list[Fact]:
+    """The other issuers of the configuration, each of which is asked for its keys once."""
+    backend = auth.issuer_backend
+    found: list[Fact] = []
+    for source in () if backend is None else backend.sources:
+        keys, known = await source.newer(), source.known
+        name, issuer = f"issuer {source.record.name}", source.record.issuer
+        if keys is None or known is None:
+            found.append(Fact("used", name, f"{issuer}: no keys"))
+            found.append(Fact("risk", "", f"the keys of {name}, {issuer}, could not be read: {source.problem}"))
+        else:
+            found.append(Fact("used", name, f"{issuer}: keys {', '.join(keys.names)} of {known.jwks_url}"))
     return found
 
 

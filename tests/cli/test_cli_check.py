@@ -9,6 +9,7 @@ import pytest
 import redis
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from local_issuer import JWKS, OIDC, LocalIssuer
 
 from asgi_auth import Settings
 from asgi_auth.startup import risks
@@ -260,3 +261,23 @@ def test_keys_sealed_under_another_secret_are_told_with_exit_2(cli):
     done = cli("check", secret="x" * 40)
     assert (done.code, done.out) == (2, "")
     assert "ASGI_AUTH_SECRET" in done.err
+
+
+def test_check_asks_other_issuers_for_their_keys_once(cli):
+    idp = LocalIssuer()
+    records = json.dumps([{"name": "corp", "issuer": idp.url, "audience": "api"}])
+    assert used(cli, jwt_trusted_issuers=records)["issuer corp"] == f"{idp.url}: keys {idp.key.kid} of {idp.url}{JWKS}"
+    assert idp.asked == {OIDC: 1, JWKS: 1}
+    idp.stop()
+
+
+def test_an_issuer_that_gives_no_keys_is_a_risk(cli):
+    idp = LocalIssuer()
+    idp.documents[OIDC]["issuer"] = "https://another.example"
+    records = json.dumps([{"name": "corp", "issuer": idp.url, "audience": "api"}])
+    done = cli("check", "--strict", **SAFE, jwt_trusted_issuers=records)
+    assert done.code == 1
+    why = "the metadata names another issuer than the record, to the letter"
+    assert f"  the keys of issuer corp, {idp.url}, could not be read: {why}\n" in done.out
+    assert f"{idp.url}: no keys" in done.out
+    idp.stop()

@@ -93,7 +93,7 @@ async def test_a_thousand_unknown_kids_with_the_issuer_down_make_one_attempt(
         for _ in range(100):
             await keys.newer()
         assert len(attempts) == 1
-        assert keys.failed
+        assert keys.problem
     clock.now += COOL_DOWN - 0.1
     assert kids(await keys.newer()) == [idp.key.kid]
     assert len(attempts) == 1
@@ -112,7 +112,7 @@ async def test_an_issuer_that_never_answered_is_asked_once_per_cool_down(
     assert await keys.newer() is None
     clock.now += COOL_DOWN
     assert kids(await keys.newer()) == [idp.key.kid]
-    assert not keys.failed
+    assert not keys.problem
 
 
 async def test_a_known_key_never_waits_for_a_fetch(idp: LocalIssuer, clock: Clock) -> None:
@@ -140,7 +140,7 @@ async def test_old_keys_serve_while_the_issuer_is_down_and_not_for_ever(idp: Loc
     idp.stop()
     clock.now += 3600
     assert keys.look() is known
-    await until(lambda: keys.failed)
+    await until(lambda: keys.problem)
     assert keys.look() is known
     assert await keys.newer() is known
     clock.now += STALE - 3601
@@ -174,11 +174,11 @@ async def test_a_failed_fetch_keeps_what_was_there(idp: LocalIssuer, clock: Cloc
     idp.documents[JWKS] = wrong
     clock.now += COOL_DOWN
     assert await keys.newer() is known
-    assert keys.failed
+    assert keys.problem
     idp.publish(idp.key)
     clock.now += COOL_DOWN
     assert await keys.newer() is known
-    assert not keys.failed
+    assert not keys.problem
 
 
 async def test_keys_that_have_moved_are_found_again(idp: LocalIssuer, clock: Clock) -> None:

@@ -41,8 +41,8 @@ class KeySource:
 
     def __init__(self, record: Issuer, *, clock: Clock) -> None:
         self.record = record
-        self.failed = False
-        """Whether the last attempt came to nothing."""
+        self.problem = ""
+        """Why the last attempt came to nothing, if it did."""
         self._clock = clock
         self._known: Known | None = None
         self._begun = threading.Lock()
@@ -101,15 +101,16 @@ class KeySource:
             self._over(None)
 
     def _over(self, error: Exception | None) -> None:
+        why = ""
         if error is not None:
             # What it is called says enough; its text may hold what an issuer sent.
             why = str(error) if isinstance(error, InvalidDocument) else type(error).__name__
             log.warning("the keys of issuer %s could not be read: %s", self.record.name, why)
             if self._known is not None:
                 self._known = replace(self._known, found_at=float("-inf"))  # they may have moved
-        elif self.failed:
+        elif self.problem:
             log.info("the keys of issuer %s were read again", self.record.name)
-        self.failed = error is not None
+        self.problem = why
         self._rest_until = self._clock() + COOL_DOWN
         self._reading = False
 
