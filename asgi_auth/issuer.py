@@ -90,7 +90,8 @@ class Issuer:
 
     @classmethod
     def of(cls, provider: str, **members: Any) -> Issuer:
-        """An issuer of a known kind: the shape of its tokens is known, what is given here stands above that.
+        """An issuer of a known kind: the shape of its tokens is known, what is given here stands above that; only what
+        it requires is required besides.
 
         Args:
             provider: `keycloak`, `auth0`, `entra`, `entra-v1`, `okta`, `cognito` or `google`.
@@ -101,7 +102,10 @@ class Issuer:
         """
         if provider not in PROVIDERS:
             raise ValueError(f"has no such provider: there are {', '.join(sorted(PROVIDERS))}")
-        return cls.parse({**PROVIDERS[provider], **members})
+        shape = PROVIDERS[provider]
+        if isinstance(members.get("require"), Mapping):
+            members["require"] = {**shape.get("require", {}), **members["require"]}
+        return cls.parse({**shape, **members})
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> Issuer:

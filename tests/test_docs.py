@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -11,8 +13,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from asgi_auth import Auth, AuthMiddleware, audit
+from asgi_auth import Auth, AuthMiddleware, Issuer, audit
 from asgi_auth.model import Reason
+from asgi_auth.providers import PROVIDERS
 from asgi_auth.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,3 +112,30 @@ def test_the_second_factor_in_the_docs_works(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_docs_know_every_reason_of_an_end() -> None:
     [told] = re.findall(r"^`reason` is one of (.*?)\.$", SESSIONS, re.MULTILINE)
     assert set(re.findall(r"`([a-z]+)`", told)) == set(get_args(Reason))
+
+
+ISSUERS = (ROOT / "docs" / "issuers.md").read_text(encoding="utf-8")
+
+
+def test_every_record_in_the_docs_is_one_and_every_provider_has_one() -> None:
+    blocks = re.findall(r"```json ([^\n]+)\n(.*?)```", ISSUERS, re.DOTALL)
+    for name, text in blocks:
+        [record] = Settings(jwt_trusted_issuers=f"[{text}]").jwt_trusted_issuers
+        assert record.identifiers, name
+    assert {json.loads(text).get("provider") for _, text in blocks} == {*PROVIDERS, None}
+    [first] = re.findall(r"JWT_TRUSTED_ISSUERS='(.*?)'", ISSUERS, re.DOTALL)
+    assert Settings(jwt_trusted_issuers=first).jwt_trusted_issuers[0].user_id("42", "") == "corp:42"
+
+
+def test_every_member_of_a_record_is_documented_and_no_other() -> None:
+    table = ISSUERS.partition("## The record")[2].partition("## Providers")[0]
+    documented = re.findall(r"`([a-z_]+)`", "".join(row.split("|")[1] for row in table.splitlines() if "|" in row))
+    assert sorted(documented) == sorted(["provider", *(one.name for one in fields(Issuer))])
+
+
+async def test_the_function_that_knows_tenants_in_the_docs_knows_them() -> None:
+    page: dict[str, Any] = {}
+    [snippet] = re.findall(r"```python\n(.*?)```", ISSUERS, re.DOTALL)
+    exec(compile(snippet, "issuers.md", "exec", dont_inherit=True), page)
+    assert (await page["issuer_of"]("https://sso.example.com/realms/one")).name == "one"
+    assert await page["issuer_of"]("https://sso.example.com/realms/two") is None

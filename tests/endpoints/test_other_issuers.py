@@ -93,7 +93,7 @@ async def test_an_issuer_of_many_tenants_has_users_of_each(houses: Any, issuers:
     hole = idp.origin + "/{tenantid}/v2.0"
     idp.documents["/organizations/v2.0" + OIDC] = {"issuer": hole, "jwks_uri": idp.origin + JWKS}
     idp.publish({**dict(idp.key.public or {}), "issuer": hole})
-    more = {"metadata_url": f"{idp.origin}/organizations/v2.0{OIDC}", "require": {"ver": "2.0", "tid": [TENANT, "t2"]}}
+    more = {"metadata_url": f"{idp.origin}/organizations/v2.0{OIDC}", "require": {"tid": [TENANT, "t2"]}}
     house = await houses(**trusting(idp, issuer=hole, **shape.record, **more))
 
     def token(tenant: str, **claims: Any) -> str:

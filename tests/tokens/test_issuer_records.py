@@ -135,6 +135,13 @@ def test_a_provider_is_a_record_with_its_shape(provider: str) -> None:
     assert Issuer.of(provider, **given, algorithms="ES256").algorithms == ("ES256",)
 
 
+def test_what_a_record_requires_takes_nothing_away_from_what_its_provider_does() -> None:
+    """Else an ID token would pass where somebody names tenants."""
+    record = Issuer.of("entra", **CORP, require={"tid": "t1"})
+    assert record.require == {"ver": "2.0", "azp": None, "tid": "t1"}
+    assert Issuer.of("entra", **CORP, require={"ver": "3.0"}).require == {"ver": "3.0", "azp": None}
+
+
 def test_a_role_of_each_audience_is_looked_for_where_keycloak_puts_it() -> None:
     record = Issuer.of("keycloak", name="kc", issuer="https://kc.example.com/realms/one", audience=["a", "b"])
     assert record.scope_claims[2:] == (("resource_access", "a", "roles"), ("resource_access", "b", "roles"))
