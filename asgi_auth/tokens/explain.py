@@ -29,6 +29,7 @@ _LATEST = 2**53
 _TIMES = ("exp", "iat", "nbf", "auth_time")
 _RULES = {
     **dict.fromkeys(_TIMES, "is no whole number of seconds from 0 to 2^53"),
+    "sub": "is no text of 1 to 255 characters, none of them a control character",
     "ver": "is no whole number from 0 to 2^53",
     "aud": "is neither a text nor a list of texts",
     "amr": "is no list of texts",
@@ -165,7 +166,7 @@ def _of_claims(claims: Mapping[str, Any]) -> Iterator[str]:
     wrong: dict[str, str] = {}
     known = {name: claims[name] for name in Claims._fields if name in claims}
     try:
-        adapter().validate_python({**known, "payload": claims})
+        adapter().validate_python({**known, "all": claims})
     except ValidationError as error:
         for one in error.errors(include_url=False, include_context=False, include_input=False):
             name = str(one["loc"][0])

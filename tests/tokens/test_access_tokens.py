@@ -156,6 +156,7 @@ CHANGES: list[tuple[str, Any]] = [
     *((name, value) for name in ("exp", "iat", "nbf", "auth_time", "ver") for value in NOT_NUMBERS),
     *((name, value) for name in ("iss", "sub", "jti", "client_id", "sid") for value in NOT_TEXTS),
     *(("aud", value) for value in ("", 7, [""], [7], [ISSUER, 7], {"a": 1}, [[ISSUER]], "a\nb")),
+    ("sub", "x" * 256),
     *(("scope", value) for value in (7, ["read"], "a\tb", 'a"b', "a\\b", "a\nb", "ü", True)),
     *(("amr", value) for value in ("pwd", [7], [""], ["a\nb"], {}, 1)),
     *(("acr", value) for value in ("", 7, ["x"], "a\nb")),

@@ -104,6 +104,7 @@ def test_a_good_token_has_no_reason():
         (with_claims(exp=int(NOW) - 120), "it expired 2 minutes ago, at 2027-01-15 07:58:00Z"),
         (with_claims(iat=int(NOW) + 3600), "it was issued 2027-01-15 09:00:00Z, in 60 minutes"),
         (with_claims(nbf=int(NOW) + 31), "it is not good before"),
+        (with_claims(sub="x" * 256), "its sub is no text of 1 to 255 characters"),
         (with_claims(jti="1"), "its jti is not of our form"),
         (with_claims(client_id=None), "it has no client_id"),
         (with_claims(sid=None), "it has no sid"),
