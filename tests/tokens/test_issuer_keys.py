@@ -99,6 +99,22 @@ async def test_a_thousand_unknown_kids_with_the_issuer_down_make_one_attempt(
     assert len(attempts) == 1
 
 
+async def test_an_issuer_may_change_its_key_right_after_it_was_asked(idp: LocalIssuer, clock: Clock) -> None:
+    keys = keeper(idp, clock)
+    await keys.newer()
+    key = new_key()
+    idp.publish(key)
+    assert kids(await keys.newer()) == [key.kid]
+    for _ in range(100):
+        await keys.newer()
+    assert idp.asked[JWKS] == 2
+    clock.now += 600
+    keys.look()
+    await until(lambda: idp.asked[JWKS] == 3)
+    idp.publish(idp.key)
+    assert kids(await keys.newer()) == [idp.key.kid]
+
+
 async def test_an_issuer_that_never_answered_is_asked_once_per_cool_down(
     idp: LocalIssuer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,7 +26,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 SERVERS = list(COMMANDS)
 
-APART = {"fastapi": "wire_fastapi:app", "quart": "wire_quart:app"}
+APART = {"fastapi": "wire_fastapi:app", "quart": "wire_quart:app", "issuers": "wire_issuers:app"}
 
 _LISTENS = re.compile(r"unning on http://([\d.]+:\d+)")
 

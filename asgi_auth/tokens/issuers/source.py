@@ -20,7 +20,8 @@ from asgi_auth.tokens.issuers.fetching import LONGEST, Known, read
 from asgi_auth.tokens.issuers.keyset import InvalidDocument, KeySet
 
 COOL_DOWN = 5.0
-"""Seconds between the end of one attempt, failed or not, and the next."""
+"""Seconds of rest after an attempt that failed, or that was made for a key that nobody knew, whatever came of it. One
+that was due anyway, and succeeded, delays none: an issuer may change its key in the next moment."""
 
 STALE = 86_400.0
 """Seconds for which keys go on serving while their issuer gives no answer. Whoever cuts us off from it must not keep a
@@ -70,37 +71,46 @@ class KeySource:
         """What is known, at once; if that is old, it will be newer soon."""
         known = self._known
         if known is None or self._clock() >= known.read_at + known.fresh_for:
-            self._read_again()
+            self._read_again(sought=False)
         return self.keys
 
     async def newer(self) -> KeySet | None:
-        """The same after another attempt, if it is time for one or one is under way."""
-        self._read_again()
+        """The same after another attempt, for a key that is not known, if it is time for one or one is under way."""
+        seeks, joins = self._known is not None, self._reading
+        self._read_again(sought=seeks)
+        await self._until_read()
+        if seeks and joins:  # what was under way may have begun before the key was there
+            self._read_again(sought=True)
+            await self._until_read()
+        return self.keys
+
+    async def _until_read(self) -> None:
         with anyio.move_on_after(_PATIENCE):
             async with self._queue.get():  # one watches for all of this event loop
                 while self._reading:  # noqa: ASYNC110  (a thread has no event of every loop that waits for it)
                     await anyio.sleep(_GLANCE)
-        return self.keys
 
-    def _read_again(self) -> None:
+    def _read_again(self, *, sought: bool) -> None:
         with self._begun:
             if self._reading or self._clock() < self._rest_until:
                 return
             self._reading = True
         try:
-            threading.Thread(target=self._read, name=f"asgi-auth issuer {self.record.name}", daemon=True).start()
+            threading.Thread(
+                target=self._read, args=(sought,), name=f"asgi-auth issuer {self.record.name}", daemon=True
+            ).start()
         except RuntimeError as error:  # there can be no more threads
-            self._over(error)
+            self._over(error, sought)
 
-    def _read(self) -> None:
+    def _read(self, sought: bool) -> None:
         try:
             self._known = anyio.run(partial(read, self.record, self._known, self._clock()))
         except Exception as error:
-            self._over(error)
+            self._over(error, sought)
         else:
-            self._over(None)
+            self._over(None, sought)
 
-    def _over(self, error: Exception | None) -> None:
+    def _over(self, error: Exception | None, sought: bool) -> None:
         why = ""
         if error is not None:
             # What it is called says enough; its text may hold what an issuer sent.
@@ -111,7 +121,8 @@ class KeySource:
         elif self.problem:
             log.info("the keys of issuer %s were read again", self.record.name)
         self.problem = why
-        self._rest_until = self._clock() + COOL_DOWN
+        if why or sought:
+            self._rest_until = self._clock() + COOL_DOWN
         self._reading = False
 
     def forked(self) -> None:
