@@ -89,7 +89,7 @@ def test_a_good_token_has_no_reason():
         (with_claims(iss=None), "it has no iss"),
         (with_claims(iss="https://app.example/"), "its iss is 'https://app.example/'"),
         (with_claims(iss=7), "its iss is no text"),
-        (with_claims(sub=""), "its sub is no text of one character"),
+        (with_claims(sub=""), "its sub is no text of 1 to 255 characters"),
         (with_claims(sub="a\x00"), "its sub is no text"),
         (with_claims(aud="https://other.example"), "JWT_AUDIENCE"),
         (with_claims(aud=["a", "b"]), "it is for 'a', 'b'"),
