@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Authority
 from local_issuer import JWKS, OAUTH, OIDC, LocalIssuer, new_key, respond, silent
 
 from asgi_auth import Issuer
@@ -62,6 +65,43 @@ async def test_keys_are_found_by_discovery() -> None:
 async def test_where_the_record_says_where_the_keys_are_nobody_is_asked_for_it(idp: LocalIssuer) -> None:
     assert kids(await fetched(idp, jwks_url=idp.origin + JWKS)) == [idp.key.kid]
     assert idp.asked == {JWKS: 1}
+
+
+@pytest.fixture(params=["httpx2", "httpx"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What asks: httpx2 where it is installed, else httpx."""
+    if request.param == "httpx":
+        monkeypatch.setitem(sys.modules, "httpx2", None)
+    else:
+        monkeypatch.setitem(sys.modules, "httpx", None)
+    return str(request.param)
+
+
+async def test_an_issuer_speaks_https_by_a_certificate_that_is_known(
+    client: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    idp = LocalIssuer(certificate=authority.certify("127.0.0.1"))
+    with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
+        await fetched(idp)
+    assert idp.fetches == 0
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
+    assert kids(await fetched(idp)) == [idp.key.kid]
+    idp.documents[OIDC]["jwks_uri"] = "http" + idp.documents[OIDC]["jwks_uri"].removeprefix("https")
+    with pytest.raises(InvalidDocument, match="jwks_uri"):
+        await fetched(idp)
+    idp.stop()
+
+
+async def test_what_is_on_this_machine_is_not_asked_of_a_proxy(
+    client: str, idp: LocalIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = LocalIssuer()
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    assert kids(await fetched(idp)) == [idp.key.kid]
+    assert proxy.fetches == 0
+    proxy.stop()
 
 
 def redirecting(to: str) -> Callable[[BaseHTTPRequestHandler], None]:
