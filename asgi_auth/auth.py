@@ -259,7 +259,7 @@ class Auth(Accounts):
             jkt: thumbprint of the key that the tokens are bound to (RFC 9449 §6), with whose proof alone they count.
 
         Raises:
-            ValueError: `jkt` is none, or `DPOP=required` and there is none.
+            ValueError: `jkt` is none, or `DPOP` does not allow it, or does not do without.
             InvalidScope: the user has not all of `scopes`.
             SessionLimit, InvalidCredentials, StoreUnavailable: as `login`.
         """
@@ -267,6 +267,8 @@ class Auth(Accounts):
         asked = None if scopes is None else scope_tokens(scopes)
         if jkt and not is_thumbprint(jkt):
             raise ValueError("jkt is the SHA-256 thumbprint of a public key in base64url (RFC 7638)")
+        if jkt and self.settings.dpop == "off":
+            raise ValueError("ASGI_AUTH_DPOP=off: tokens that are bound to a jkt would be refused")
         if not jkt and self.settings.dpop == "required":
             raise ValueError("ASGI_AUTH_DPOP=required: give the jkt of the key that these tokens are bound to")
         parts = await self.opened()

@@ -141,7 +141,7 @@ async def read_proof(context: Context, *, access_token: bytes | None = None) -> 
         StoreUnavailable: nobody knows our nonces.
     """
     scope, proofs = context.scope, (await context.auth.opened()).proofs
-    method = "GET" if scope["type"] == "websocket" else scope["method"]
+    method = "GET" if scope["type"] == "websocket" else scope.get("method", "")
     found = values(scope["headers"], b"dpop")
     proof = proofs.read(found, method, context.target, access_token=access_token)
     context.offer_nonce(proofs.renewal(proof))

@@ -244,6 +244,8 @@ async def test_off_looks_at_no_proof_and_takes_no_bound_token(houses: Any) -> No
     answer = await house.client.get("/private")
     assert answer.headers.get_list("www-authenticate") == ['Bearer realm="asgi-auth"']
     assert refused(await house.refresh(device.pair["refresh_token"])) == (400, "invalid_grant")
+    with pytest.raises(ValueError, match="off"):
+        await house.auth.issue(User(id="alice"), jkt=KEY.kid)
 
 
 async def test_issue_in_python_binds(house: House, device: Device) -> None:
@@ -371,6 +373,9 @@ async def test_a_fresh_nonce_comes_with_an_answer_of_the_application(device: Dev
     assert answer.headers["cache-control"] == "private, no-store"
     assert device.nonce != before
     assert "dpop-nonce" not in (await device.call("GET", "/whoami")).headers
+    device.house.clock.advance(NONCE_RENEWED + 1)
+    again = await device.ask_token(grant_type="refresh_token", refresh_token=device.pair["refresh_token"])
+    assert (again.status_code, len(again.headers.get_list("dpop-nonce"))) == (200, 1)
     device.house.clock.advance(NONCE_RENEWED + 1)
     forbidden = await device.call("GET", "/admin")
     assert refused(forbidden) == (403, "insufficient_scope")
