@@ -78,7 +78,7 @@ class Identity:
     was used. `row` is the user as the store has it, at the store's time `now`, which was when the steady clock showed
     `at`; `record` is the session with its data (cookie mode only). A token of another issuer has no session here: its
     `session_id` is empty. `jkt` is the thumbprint of the key without whose proof the credential is worth nothing
-    (RFC 9449 §6); empty: it is bound to none.
+    (RFC 9449 §6); empty: it is bound to none. `kid` names the key of ours that signed it.
     """
 
     user: User
@@ -94,6 +94,7 @@ class Identity:
     at: float = 0.0
     record: Record | None = None
     jkt: str = ""
+    kid: str = ""
     credentials: AuthCredentials = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -82,7 +82,7 @@ class Live:
 
     Attributes:
         sid, user_id: its session's, and whose that is. A token of another issuer has none: its connections end with it.
-        jti: of the token that opened it; empty: a cookie did.
+        jti, kid: of the token that opened it, and of the key that signed it; empty: a cookie did.
         revocation: what a missing answer means, as `JWT_REVOCATION` says it: `strict`: nothing passes meanwhile;
             `available`: everything does; `off`: nobody asks.
         ending: why it ends; None: it does not.
@@ -104,6 +104,7 @@ class Live:
         self.user_id = identity.user.id
         self.expires_at = identity.expires_at
         self.jti = "" if identity.backend == "session" else str(identity.user.claims.get("jti", ""))
+        self.kid = identity.kid
         self.revocation: Revocation = "strict" if identity.backend == "session" else lives.revocation
         if not self.sid:
             self.revocation = "off"
@@ -261,18 +262,31 @@ class Room:
             heapq.heapify(self.deadlines)
 
 
+async def _never(kid: str) -> bool:
+    return False
+
+
 class Lives:
     """All open connections of this process, in the rooms of their event loops.
 
-    The view tells it of ends and changes (`heard_end`, `heard_of`, `heard_denied`).
+    The view tells it of ends and changes (`heard_end`, `heard_of`, …).
 
     Args:
         revocation: of access tokens; see `Live`.
         clock: the wall's, for tokens that have no session here.
+        is_revoked: whether a key is, with all that it signed.
     """
 
-    def __init__(self, view: View, *, revocation: Revocation = "strict", clock: Clock = wall_clock) -> None:
+    def __init__(
+        self,
+        view: View,
+        *,
+        revocation: Revocation = "strict",
+        clock: Clock = wall_clock,
+        is_revoked: Callable[[str], Awaitable[bool]] = _never,
+    ) -> None:
         self.view = view
+        self._is_revoked = is_revoked
         self.revocation: Revocation = revocation
         self._clock = clock
         self._rooms = PerLoop(Room)
@@ -333,12 +347,13 @@ class Lives:
         _drop(self._of_token, live.jti, live)
 
     async def asked(self, live: Live) -> tuple[Loaded | Ended | None, bool]:
-        """Its session, and whether its token was killed by itself.
+        """Its session, and whether its token was killed, by itself or with its key.
 
         Raises:
             StoreUnavailable: nobody can say.
         """
-        return await self.view.session(live.sid), await self.view.denied(live.jti)
+        found = await self.view.session(live.sid)
+        return found, await self.view.denied(live.jti) or (live.kid != "" and await self._is_revoked(live.kid))
 
     def lives_for(self, live: Live, seconds: float) -> None:
         """When to ask again, by the session's own end."""
@@ -364,6 +379,12 @@ class Lives:
         """A token is dead by itself, and what it opened ends."""
         for live in tuple(self._of_token.get(jti, ())):
             live.end(Ending("ended"))
+
+    def heard_of_keys(self) -> None:
+        """A key may be revoked: what its tokens opened is looked at."""
+        for jti, lives in tuple(self._of_token.items()):
+            for live in tuple(lives) if jti else ():
+                live.doubt()
 
     async def run(self) -> None:
         """Look after the running event loop's connections until cancelled."""

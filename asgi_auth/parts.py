@@ -139,7 +139,7 @@ def found(
         store=store,
         store_name=store_name,
         view=view,
-        lives=Lives(view, revocation=settings.jwt_revocation, clock=clock),
+        lives=Lives(view, revocation=settings.jwt_revocation, clock=clock, is_revoked=keys.is_revoked),
         activity=Activity(store, view.clock, idle=min(settings.session_idle, settings.anonymous_idle)),
         sweeper=Sweeper(store, view.clock, endings.tell),
         directory=directory,

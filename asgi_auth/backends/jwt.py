@@ -37,7 +37,6 @@ class _Verified:
     identity: Identity
     stamp: Stamp
     generation: int
-    kid: str
     until: float
     keys: int
     stood: int = -1
@@ -126,7 +125,7 @@ class JWTBackend:
         if standing.state != "current":
             told = InvalidToken.OUT_OF_DATE if standing.state == "out_of_date" else InvalidToken.REVOKED
             return Rejected(error=told, session_id=stamp.sid, user_id=stamp.user_id)
-        if self._keys.find(known.kid) is None:  # revoked while this was looked at
+        if self._keys.find(known.identity.kid) is None:  # revoked while this was looked at
             return Rejected(error=InvalidToken.INVALID, session_id=stamp.sid, user_id=stamp.user_id)
         remembered.put(key, known)
         return replace(known.identity, row=standing.user, now=standing.now or self._clock())
@@ -145,7 +144,7 @@ class JWTBackend:
         except InvalidToken as refusal:
             return Rejected(error=refusal.description, forged=refusal.description != InvalidToken.EXPIRED)
         until = min(claims.exp + self._tokens.leeway, self._keys.good_until(kid))
-        return _Verified(_identity(claims), stamp_of(claims), claims.generation, kid, until, keys)
+        return _Verified(_identity(claims, kid), stamp_of(claims), claims.generation, until, keys)
 
     async def _standing(self, known: _Verified) -> Standing:
         try:
@@ -169,7 +168,7 @@ def stamp_of(claims: Claims) -> Stamp:
     return Stamp(claims.sid, claims.sub, claims.ver, *claims.history, claims.jti)
 
 
-def _identity(claims: Claims) -> Identity:
+def _identity(claims: Claims, kid: str) -> Identity:
     scopes = claims.scopes
     return Identity(
         user=User(claims.sub, scopes=scopes, claims=claims.payload),
@@ -181,4 +180,5 @@ def _identity(claims: Claims) -> Identity:
         amr=claims.methods,
         acr=claims.acr or "",
         jkt=claims.jkt,
+        kid=kid,
     )

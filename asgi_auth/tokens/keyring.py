@@ -154,6 +154,11 @@ class KeyRing:
             async with self._learning.get():
                 await self._read_since(asked)
 
+    async def is_revoked(self, kid: str) -> bool:
+        """Whether nothing counts that this key signed. Raises StoreUnavailable: it cannot be said."""
+        await self.prove()
+        return kid in self._revoked
+
     async def _read_since(self, asked: int) -> None:
         """Read the ring, unless somebody has since so many questions: their answer is everybody's who waits."""
         if self._unanswered > asked:

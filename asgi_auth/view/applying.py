@@ -127,6 +127,12 @@ class _Applying:
             self._copy.ended(Ended(asked.sid, None, "reuse"))
         return exchanged
 
+    async def put_keys(self, expected: str | None, ring: str) -> bool:
+        try:
+            return await self._store.put_keys(expected, ring)
+        finally:
+            self._copy.ring_changed()
+
     async def deny(self, jti: str, lifetime: float) -> None:
         try:
             await self._store.deny(jti, lifetime)

@@ -61,6 +61,9 @@ class Watcher(Protocol):
     def heard_denied(self, jti: str) -> None:
         """A token is dead by itself."""
 
+    def heard_of_keys(self) -> None:
+        """All tokens that a key signed may be dead."""
+
 
 class Copy:
     """Sessions lately used, bounded by count and bytes; sessions seen dead.
@@ -173,7 +176,7 @@ class Copy:
         elif event.kind == "all":
             self._all_heard(values["era"], partly="partly" in values)
         elif event.kind == "keys":
-            self._keys_changed()
+            self.ring_changed()
         elif event.kind == "denied":
             self.denied(values["jti"], values["until"])
         self._count()
@@ -268,15 +271,18 @@ class Copy:
         self._forget_living()
         self._unknown.clear()
         self._attachment += 1
-        self._keys_changed()
+        self.ring_changed()
         self.history = history or NOT_KNOWN
         if history is not None:
             self._epoch = history.epoch
             self._ahead = history.now - self._clock()
 
-    def _keys_changed(self) -> None:
+    def ring_changed(self) -> None:
+        """The key ring may be another one, and a key may be gone from it."""
         self.keys_changed += 1
         self.version += 1
+        if self.watcher is not None:
+            self.watcher.heard_of_keys()
 
     def _forget_living(self) -> None:
         # Several event loops may be here at once, each in a thread of its own: nothing is gone through that may grow.
