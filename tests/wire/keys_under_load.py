@@ -9,28 +9,27 @@ Told are the requests and checks, and every good token that was refused, every b
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import random
 import re
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
 import httpx2
 import jwt
-from wire_servers import Process, environment, running
+from wire_servers import Process, running
 
 from asgi_auth import Auth, Settings, User
+from asgi_auth.tokens.ring import RingKey
 
 WORKERS = 2
 CLIENTS = 4
@@ -48,18 +47,19 @@ class Token(NamedTuple):
     text: str
     kid: str
     exp: float
+    made_at: float
 
     @classmethod
     def of(cls, text: str) -> Token:
         exp = jwt.decode(text, options={"verify_signature": False})["exp"]
-        return cls(text, jwt.get_unverified_header(text)["kid"], exp)
+        return cls(text, jwt.get_unverified_header(text)["kid"], exp, time.time())
 
 
 class Verifier:
     """Keeps the key set for as long as its Cache-Control allows, and asks for nothing else.
 
     Args:
-        curious: fetches the set again for a key that is not in it, as most do.
+        curious: fetches the set again for a key that is not in it, as most do, once for a token.
     """
 
     def __init__(self, address: Callable[[], str], *, curious: bool) -> None:
@@ -67,13 +67,14 @@ class Verifier:
         self._curious = curious
         self._lock = threading.Lock()
         self._keys: dict[str, Any] = {}
-        self._fresh_until = 0.0
+        self._fetched_at = self._fresh_until = 0.0
         self.max_age = 0.0
         self.fetches = 0
 
     def takes(self, token: Token) -> bool:
         with self._lock:
-            if time.time() >= self._fresh_until or (self._curious and token.kid not in self._keys):
+            known = token.kid in self._keys or not self._curious or self._fetched_at > token.made_at
+            if time.time() >= self._fresh_until or not known:
                 self._fetch()
             key = self._keys.get(token.kid)
         if key is None:
@@ -88,12 +89,12 @@ class Verifier:
 
     def _fetch(self) -> None:
         began_at = time.time()
-        answer = httpx2.get(f"{self._address()}/.well-known/jwks.json", timeout=30)
+        answer = httpx2.get(f"{self._address()}/.well-known/jwks.json", timeout=30, verify=False)
         found = re.fullmatch(r"public, max-age=(\d+)", answer.headers["cache-control"])
         assert found is not None
         self.max_age = float(found[1])
         self._keys = {jwk["kid"]: jwt.PyJWK(jwk) for jwk in answer.json()["keys"]}
-        self._fresh_until = began_at + self.max_age
+        self._fetched_at, self._fresh_until = began_at, began_at + self.max_age
         self.fetches += 1
 
 
@@ -108,8 +109,8 @@ class Figures(NamedTuple):
 class Load:
     """Servers over one store, clients that refresh and use what they got, and what is known of the keys."""
 
-    def __init__(self, directory: Path, store: str, variables: dict[str, str], *, lead: float) -> None:
-        self.directory, self.store, self.variables, self.lead = directory, store, variables, lead
+    def __init__(self, directory: Path, settings: dict[str, Any], *, lead: float) -> None:
+        self.directory, self.settings, self.lead = directory, settings, lead
         self.servers: list[Process] = []
         self.counts: Counter[str] = Counter()
         self.refused: list[str] = []
@@ -124,26 +125,29 @@ class Load:
         self.plain = Verifier(lambda: self.servers[0].url, curious=False)
         self.curious = Verifier(lambda: self.servers[0].url, curious=True)
 
-    # --- keys
+    def change(self, act: Callable[[Auth], Awaitable[Any]], **changed: Any) -> Any:
+        """What another process of the same application does, as the command line is one."""
 
-    def command(self, *arguments: str, **variables: str) -> str:
-        env = environment(self.directory, **{**self.variables, **variables})
-        command = [sys.executable, "-c", "from asgi_auth.cli import main; main()", *arguments]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-        return done.stdout
+        async def run() -> Any:
+            async with Auth(Settings(**{**self.settings, **changed})) as auth:
+                return await act(auth)
 
-    def signing(self) -> dict[str, Any]:
-        keys = json.loads(self.command("keys", "list", "--json"))
-        return next(key for key in keys if key["signs"])  # type: ignore[no-any-return]
+        return anyio.run(run)
+
+    def signing(self) -> RingKey:
+        async def found(auth: Auth) -> RingKey:
+            return next(entry for entry in await auth.parts.keys.entries() if entry.signs(time.time()))
+
+        return self.change(found)  # type: ignore[no-any-return]
 
     # --- servers
 
     @contextmanager
-    def serving(self, **variables: str) -> Iterator[None]:
+    def serving(self, **changed: Any) -> Iterator[None]:
+        settings = {**self.settings, **changed}
+        variables = {f"ASGI_AUTH_{name.upper()}": str(value) for name, value in settings.items()}
         options = ("--workers", str(WORKERS))
-        with running(
-            "uvicorn", self.directory, *options, workers=WORKERS, **{**self.variables, **variables}
-        ) as process:
+        with running("uvicorn", self.directory, *options, workers=WORKERS, **variables) as process:
             self.servers = [*self.servers, process]
             yield
             self.leave(process)
@@ -162,7 +166,7 @@ class Load:
         """On a connection of its own, so that any worker of any server may get it."""
         server = random.choice(self.servers)
         headers = {**more.pop("headers", {}), "connection": "close"}
-        with httpx2.Client(base_url=server.url, timeout=30) as client:
+        with httpx2.Client(base_url=server.url, timeout=30, verify=False) as client:
             return client.request(method, path, headers=headers, **more)
 
     # --- clients
@@ -232,38 +236,38 @@ def scheduled(load: Load, seconds: float) -> None:
 
 def rotated(load: Load, seconds: float) -> None:
     for _ in _until(seconds):
-        load.command("keys", "rotate")
+        load.change(lambda auth: auth.rotate_keys())
+        time.sleep(load.lead / 4)
 
 
 def rotated_at_once(load: Load, seconds: float) -> None:
     for _ in _until(seconds):
-        new = load.command("keys", "rotate", "--now").split()[0]
-        load.unannounced.add(new)
+        load.unannounced.add(load.change(lambda auth: auth.rotate_keys(at_once=True)))
         time.sleep(2 * load.plain.max_age + SLACK)
 
 
 def revoked(load: Load, seconds: float) -> None:
     for _ in _until(seconds):
-        kid = load.signing()["kid"]
+        kid = load.signing().key.kid
         load.revoking.add(kid)
-        load.command("keys", "revoke", kid)
+        if not load.change(partial(Auth.revoke_key, kid=kid, wait=True)):
+            continue  # it was retired and forgotten meanwhile
         load.revoked[kid] = time.time()
         load.counts["revoked keys"] += 1
         successor = load.signing()
-        if time.time() - successor["created_at"] < load.lead + SLACK:  # it had been the next one for a moment only
-            load.unannounced.add(successor["kid"])
+        if time.time() - successor.created_at < load.lead + SLACK:  # it had been the next one for a moment only
+            load.unannounced.add(successor.key.kid)
         time.sleep(load.lead + SLACK)
 
 
 def another_algorithm(load: Load, seconds: float) -> None:
-    """A rolling deploy: the key is published, processes of both algorithms, the old ones end."""
-    changed = {"ASGI_AUTH_JWT_ALGORITHM": OTHER}
-    load.command("check", **changed)
+    """A rolling deploy: the key is published, processes of both algorithms, the old ones alone again, both."""
+    load.change(lambda auth: auth.ready(), jwt_algorithm=OTHER)
     time.sleep(load.lead)
-    with load.serving(**changed):
+    with load.serving(jwt_algorithm=OTHER):
         time.sleep(seconds)
         load.leave(load.servers[0])
-        time.sleep(seconds)
+        time.sleep(min(seconds, load.lead))  # a line that nobody cares for is retired after six times as long
         load.enter()
         time.sleep(seconds)
 
@@ -285,8 +289,8 @@ SCENES = {
 }
 
 
-def run(directory: Path, store: str, *, every: float, seconds: float) -> Figures:
-    """Every scene for so long, over one store."""
+def run(directory: Path, store: str, *, every: float, seconds: float, scenes: Collection[str] = SCENES) -> Figures:
+    """Each scene for so long, over one store."""
     settings: dict[str, Any] = {
         "store": store,
         "secret": "k" * 40,
@@ -295,21 +299,19 @@ def run(directory: Path, store: str, *, every: float, seconds: float) -> Figures
         "jwt_leeway": LEEWAY,
         "access_lifetime": 6.0,
     }
-    variables = {f"ASGI_AUTH_{name.upper()}": str(value) for name, value in settings.items()}
-    load = Load(directory, store, variables, lead=min(600.0, every / 2))
+    load = Load(directory, settings, lead=min(600.0, every / 2))
 
-    async def pairs() -> list[str]:
-        async with Auth(Settings(**settings)) as auth:
-            return [(await auth.issue(User("alice"))).refresh_token for _ in range(CLIENTS)]
+    async def pairs(auth: Auth) -> list[str]:
+        return [(await auth.issue(User("alice"))).refresh_token for _ in range(CLIENTS)]
 
     with ExitStack() as stack:
         stack.enter_context(load.serving())
         pool = stack.enter_context(ThreadPoolExecutor(CLIENTS))
-        clients = [pool.submit(load.client, token) for token in anyio.run(pairs)]
+        clients = [pool.submit(load.client, token) for token in load.change(pairs)]
         try:
-            for load.scene, change in SCENES.items():
+            for load.scene in scenes:
                 before = len(load.kids)
-                change(load, seconds)
+                SCENES[load.scene](load, seconds)
                 load.counts[f"keys that signed, {load.scene}"] = len(load.kids) - before
         finally:
             load.over.set()
