@@ -18,11 +18,15 @@ INTROSPECT = Requirement(frozenset({"introspect"}))
 
 
 async def revoke(call: Call) -> Answer:
-    """End the session of an access or refresh token. Possession is the right to do so; unknown ones are no error."""
+    """End the session of an access or refresh token. Possession is the right to do so; unknown ones are no error, and
+    one that was killed by itself, since a thief has it, is the right to nothing."""
     body = await call.body(form=True)
     presented = text(body, "token", required=True)
     claims = await claims_of(call.parts, presented)
-    sid = claims.sid if claims is not None else call.parts.grants.session_of(presented)
+    if claims is None:
+        sid = call.parts.grants.session_of(presented)
+    else:
+        sid = None if await call.parts.view.denied(claims.jti) else claims.sid
     kept = refresh_cookie.shown(call.context) if call.context.origin.allowed else None
     if sid is not None:
         ended = await call.parts.store.end(sid, "revoked")

@@ -32,6 +32,12 @@ async def _expired(house: House) -> str:
     return token
 
 
+async def _denied(house: House) -> str:
+    token = await _access(house)
+    await house.auth.revoke_token(token)
+    return token
+
+
 async def _cookie(house: House) -> str:
     await house.login("alice")
     return house.client.cookies.jar.__iter__().__next__().value or ""
@@ -66,6 +72,7 @@ async def _three(house: House) -> str:
         (_refresh, True),
         (_used, True),
         (_expired, False),
+        (_denied, False),
         (_text, False),
         (_other, False),
         (_long, False),
@@ -200,6 +207,46 @@ async def test_introspect_table(house: House, caller: Any, status: int, error: s
         assert answer.headers["www-authenticate"].startswith("Bearer realm=")
 
 
+@pytest.mark.parametrize("hint", ["access_token", "refresh_token", "nonsense"])
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(("make", "active"), [(_access, True), (_refresh, True), (_used, False), (_text, False)])
+async def test_any_hint_is_right_for_any_token(house: House, make: Any, active: bool, as_json: bool, hint: str) -> None:
+    """RFC 7662 §2.1: a hint helps to look, and decides nothing."""
+    form = {"token": await make(house), "token_type_hint": hint}
+    caller = bearer((await house.tokens("ian"))["access_token"])
+    options: Any = {"json": form} if as_json else {"data": form}
+    answer = await house.stranger().post("/auth/introspect", headers=caller, **options)
+    assert (answer.status_code, answer.json()["active"]) == (200, active)
+
+
+async def test_how_a_login_was_made_is_told(house: House) -> None:
+    row = await house.store.user("alice")
+    assert row is not None
+    pair = await house.auth.issue(row.user(), amr=["pwd", "otp"], acr="urn:two")
+    for token in (pair.access_token, pair.refresh_token):
+        found = await introspect(house, token)
+        assert (found["acr"], found["amr"], found["auth_time"]) == ("urn:two", ["pwd", "otp"], int(house.clock()))
+
+
+async def test_introspection_with_the_store_down_is_503(
+    houses: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asgi_auth.errors import StoreUnavailable
+
+    house = await houses(store=open_store("memory://", timeout=5.0, clock=clock))
+    pair = await house.tokens()
+    caller = bearer((await house.tokens("ian"))["access_token"])
+
+    async def silent(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("no answer")
+
+    monkeypatch.setattr(house.store, "load", silent)
+    for token in pair["access_token"], pair["refresh_token"]:
+        answer = await house.client.post("/auth/introspect", data={"token": token}, headers=caller)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "active" not in answer.json()
+
+
 async def test_a_cookie_with_the_scope_may_introspect_too(house: House) -> None:
     token = (await house.tokens())["access_token"]
     await house.login("ian")
@@ -256,12 +303,6 @@ async def _out_of_date(house: House) -> str:
 async def _revoked(house: House) -> str:
     token = await _access(house)
     await house.auth.revoke_user("alice")
-    return token
-
-
-async def _denied(house: House) -> str:
-    token = await _access(house)
-    await house.auth.revoke_token(token)
     return token
 
 
