@@ -43,6 +43,39 @@ def test_each_row_for_auditors_names_tests_that_exist_or_whose_duty_it_is(page: 
         assert existing.issuperset(names), f"{page}, {number}: {set(names) - existing} is no test"
 
 
+def tables(page: str) -> dict[str, list[list[str]]]:
+    """The rows of each table under its heading, cell by cell."""
+    found: dict[str, list[list[str]]] = {}
+    for part in (DOCS / page).read_text(encoding="utf-8").split("\n## ")[1:]:
+        lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")]
+        if lines:
+            found[part.partition("\n")[0]] = lines[1:]
+    return found
+
+
+def test_each_row_on_tokens_names_tests_that_exist() -> None:
+    existing, found = set(names_of_tests()), tables("tokens.md")
+    assert {heading: len(rows) for heading, rows in found.items()} == {
+        "What is refused": 11,
+        "Attacks": 31,
+        "RFC 8725, JWT best current practices": 12,
+        "RFC 9700, OAuth security": 10,
+        "OAuth and JWT, rule by rule": 19,
+    }
+    for heading, table in found.items():
+        for row in table:
+            names = re.findall(r"`(test_\w+)`", row[-1])
+            assert names, f"{heading}, {row[0]}: nothing shows it"
+            assert existing.issuperset(names), f"{heading}, {row[0]}: {set(names) - existing} is no test"
+    text = (DOCS / "tokens.md").read_text(encoding="utf-8")
+    assert existing.issuperset(re.findall(r"`(test_\w+)`", text))
+
+
+def test_the_page_on_tokens_has_every_rule_of_rfc_8725() -> None:
+    rules = [row[0] for row in tables("tokens.md")["RFC 8725, JWT best current practices"]]
+    assert rules == [f"3.{number}" for number in range(1, 13)]
+
+
 def test_the_page_on_asvs_has_every_row_of_its_chapters() -> None:
     sizes = {"3.3": 5, "7.1": 3, "7.2": 4, "7.3": 2, "7.4": 5, "7.5": 3, "7.6": 2}
     expected = [f"{chapter}.{number}" for chapter, last in sizes.items() for number in range(1, last + 1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from asgi_auth.errors import InvalidToken
@@ -160,6 +162,31 @@ def test_rfc_vectors_with_one_bit_turned_do_not_verify(vector: str) -> None:
 def test_the_unsecured_jws_of_rfc_7515_a5_is_refused() -> None:
     with pytest.raises(InvalidToken):
         verify_jws(f"eyJhbGciOiJub25lIn0.{CLAIMS_SEGMENT}.".encode(), A1_KEY)
+
+
+def _json_forms() -> dict[str, tuple[dict[str, str], str]]:
+    """RFC 7515 A.6 and A.7, RFC 7520 4.5 to 4.7: the signatures of the compact examples in other clothes."""
+    a2, a3, hobbit = (RFC_VECTORS[name] for name in ("7515 A.2", "7515 A.3", "7520 4.4"))
+    first, second, mac = (
+        {"protected": vector[2].partition(".")[0], "header": {"kid": "any"}, "signature": vector[3]}
+        for vector in (a2, a3, hobbit)
+    )
+    payload, song = a3[2].partition(".")[2], hobbit[2].partition(".")[2]
+    return {
+        "7515 A.6 general": (A3_KEY, json.dumps({"payload": payload, "signatures": [first, second]})),
+        "7515 A.7 flattened": (A3_KEY, json.dumps({"payload": payload, **second})),
+        "7515 A.6 of one": (A2_KEY, json.dumps({"payload": payload, "signatures": [first]})),
+        "7520 4.5 detached": (HOBBIT_OCT, f"{hobbit[2].partition('.')[0]}..{hobbit[3]}"),
+        "7520 4.5 detached, flattened": (HOBBIT_OCT, json.dumps(mac)),
+        "7520 4.6 flattened": (HOBBIT_OCT, json.dumps({"payload": song, **mac})),
+    }
+
+
+@pytest.mark.parametrize("form", _json_forms())
+def test_what_is_no_compact_jws_is_refused(form: str) -> None:
+    key, text = _json_forms()[form]
+    with pytest.raises(InvalidToken):
+        verify_jws(text.encode(), key)
 
 
 def test_ed25519_signs_as_rfc_8037_does() -> None:
