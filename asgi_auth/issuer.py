@@ -228,7 +228,7 @@ def _check_identifiers(record: Issuer) -> None:
             raise ValueError("has an issuer of other than 1 to 255 characters without white space")
         if iss.count(HOLE) > 1 or "{" in iss.replace(HOLE, "") or (HOLE in iss and f"/{HOLE}/" not in f"{iss}/"):
             raise ValueError(f"has an issuer with braces other than one /{HOLE}/ as a part of its path")
-    for name in ("audience", "client_id", "client_claims", "require"):
+    for name in ("audience", "client_id", "client_claims"):
         if "" in getattr(record, name):
             raise ValueError(f"has an empty {name}")
 
@@ -243,6 +243,12 @@ def _check_addresses(record: Issuer) -> None:
         raise ValueError(f"has an issuer with {HOLE}, of which nobody can be asked: give it a metadata_url or jwks_url")
     if not is_safe_url(record.issuer) or "?" in record.issuer:
         raise ValueError("has an issuer that is no https address (or http on this machine), and no jwks_url")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a claim can be told to have exactly this value, or one of these."""
+    several = value if isinstance(value, (list, tuple)) else [value]
+    return all(isinstance(one, (str, int, type(None))) for one in several)
 
 
 def _check_claims(record: Issuer) -> None:
@@ -260,8 +266,11 @@ def _check_claims(record: Issuer) -> None:
         raise ValueError('has no typ: name those that its tokens may have, "" for none')
     if not record.subject:
         raise ValueError("has an empty subject: name the claim with the user's id")
-    if not isinstance(record.require, Mapping) or not all(isinstance(one, str) for one in record.require):
-        raise ValueError("has a require that is no object of claims")
+    wanted = record.require.items() if isinstance(record.require, Mapping) else [("", None)]
+    if not all(isinstance(name, str) and name and _is_plain(value) for name, value in wanted):
+        raise ValueError(
+            "has a require that is no object of claims, each with a text, a whole number, true, false or null"
+        )
     size = record.max_size
     if size is not None and (type(size) is not int or not 1024 <= size <= MAX_SIZE):
         raise ValueError(f"has a max_size that is no number from 1024 to {MAX_SIZE}")
