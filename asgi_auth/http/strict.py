@@ -7,14 +7,14 @@ import math
 import re
 from collections.abc import Callable
 from functools import cache
-from itertools import accumulate
 from typing import Any
 
 MAX_DEPTH = 16
 
 _MAX_DIGITS = 20
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # the last quote may be missing, or many would take long
-_BRACKET = re.compile(r"[\[\]{}]")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # the last quote may be missing, or many would take long
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
 def _short_integer(digits: str) -> int:
@@ -32,7 +32,7 @@ def strict_json(raw: bytes, *, parse_int: Callable[[str], int] = _short_integer)
     """
     try:
         text = raw.decode("utf-8")
-        if is_deeper(text, MAX_DEPTH):
+        if is_deeper(raw, MAX_DEPTH):
             raise ValueError
         value = _decoder(parse_int).decode(text)
         if "\\u" in text:
@@ -47,12 +47,17 @@ def _decoder(parse_int: Callable[[str], int]) -> json.JSONDecoder:
     return json.JSONDecoder(object_pairs_hook=_unique, parse_int=parse_int, parse_float=_finite, parse_constant=_finite)
 
 
-def is_deeper(document: str, levels: int) -> bool:
-    """Whether the arrays and objects of a JSON text are nested more than so many levels deep."""
-    if document.count("[") + document.count("{") <= levels:
+def is_deeper(document: bytes, levels: int) -> bool:
+    """Whether the arrays and objects of a JSON text in UTF-8 are nested more than so many levels deep, or do not close
+    in as many as were opened. Without a look at each bracket: there may be thousands, of whoever has no key."""
+    if document.count(b"[") + document.count(b"{") <= levels:
         return False
-    brackets = _BRACKET.findall(_STRING.sub("", document))
-    return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > levels
+    left = _STRING.sub(b"", document).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(levels):
+        if not left:
+            return False
+        left = left.replace(b"[]", b"")
+    return left != b""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

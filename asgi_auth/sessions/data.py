@@ -160,6 +160,6 @@ def encoded(key: str, value: Any) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"session[{key!r}]: JSON cannot hold this value ({type(value).__name__})") from None
-    if is_deeper(text, MAX_DEPTH):
+    if is_deeper(text.encode(), MAX_DEPTH):
         raise ValueError(f"session[{key!r}]: this value has more than {MAX_DEPTH} levels")
     return text

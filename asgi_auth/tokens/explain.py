@@ -110,8 +110,8 @@ def _why_not_strict(raw: bytes) -> str:
         text = raw.decode("utf-8")
     except ValueError:
         return "is not UTF-8"
-    if is_deeper(text, MAX_DEPTH):
-        return f"is nested more than {MAX_DEPTH} levels deep"
+    if is_deeper(raw, MAX_DEPTH):
+        return f"is nested more than {MAX_DEPTH} levels deep, or its brackets do not match"
     found: list[str] = []
 
     def members(pairs: list[tuple[str, Any]]) -> None:

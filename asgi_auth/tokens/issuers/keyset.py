@@ -98,7 +98,7 @@ def is_plain(record: Issuer) -> bool:
 def _members(document: bytes) -> list[Any]:
     try:
         text = document.decode("utf-8")
-        if is_deeper(text, MAX_DEPTH):
+        if is_deeper(document, MAX_DEPTH):
             raise ValueError
         found = json.loads(text, object_pairs_hook=_once, parse_int=_no, parse_float=_no)
     except ValueError:
