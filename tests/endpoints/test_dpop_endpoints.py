@@ -207,6 +207,24 @@ async def test_login_in_jwt_mode_binds_too(device: Device) -> None:
     assert (await device.call("GET", "/private")).json() == {"user": "alice"}
 
 
+async def test_a_refresh_token_in_a_cookie_is_for_its_key_too(houses: Any) -> None:
+    house = await houses(refresh_cookie="on", url=APP, base_url=APP)
+    nonce = house.auth.parts.proofs.fresh_nonce()
+
+    def by(key: SigningKey, path: str) -> dict[str, str]:
+        return {"dpop": make_proof(key, "POST", APP + path, now=0, nonce=nonce), "sec-fetch-site": "same-origin"}
+
+    body = {"username": "alice", "password": PASSWORDS["alice"], "mode": "jwt"}
+    login = await house.client.post("/auth/login", json=body, headers=by(KEY, "/auth/login"))
+    assert (login.json()["token_type"], "refresh_token" in login.json()) == ("DPoP", False)
+    form = {"grant_type": "refresh_token"}
+    for headers in (by(THIEF, "/auth/token"), {"sec-fetch-site": "same-origin"}):
+        refusal = await house.client.post("/auth/token", data=form, headers=headers)
+        assert refused(refusal) == (400, "invalid_grant")
+    again = await house.client.post("/auth/token", data=form, headers=by(KEY, "/auth/token"))
+    assert again.json()["token_type"] == "DPoP"
+
+
 async def test_required_makes_and_takes_no_other_tokens(houses: Any) -> None:
     free = await houses()
     loose = (await free.tokens())["access_token"]
