@@ -48,5 +48,5 @@ async def deny(parts: Parts, token: str, *, wait: bool) -> bool:
         raise ValueError("this is neither an access token nor the jti of one: a refresh token ends with its session")
     async with parts.view.settled(wait):
         await parts.store.deny(jti, lifetime)
-    parts.audit.record(audit.TOKEN_REVOKED, user_id, jti, sid=sid)
+    parts.audit.record(audit.TOKEN_REVOKED, user_id, sid, sid=sid, reason=f"jti {jti}")
     return True

@@ -152,6 +152,18 @@ async def test_it_is_said_whether_there_was_something_to_kill(auth: Auth) -> Non
     assert await auth.revoke_token(pair.access_token)
 
 
+async def test_it_is_logged_by_the_tokens_id(auth: Auth, caplog: pytest.LogCaptureFixture) -> None:
+    pair = await auth.issue(ALICE)
+    with caplog.at_level("INFO", logger="asgi_auth.security"):
+        await auth.revoke_token(pair.access_token)
+        await auth.revoke_token("1.only-the-id")
+    told = [record.getMessage() for record in caplog.records if record.name == "asgi_auth.security"]
+    first, second = (event for event in map(json.loads, told) if event["event"].startswith("authn_token_revoked"))
+    assert (first["event"], first["reason"]) == (f"authn_token_revoked:alice,{pair.session.id}", f"jti {jti_of(pair)}")
+    assert (second["event"], second["reason"]) == ("authn_token_revoked:unknown,unknown", "jti 1.only-the-id")
+    assert pair.access_token.split(".")[2] not in caplog.text
+
+
 @pytest.mark.parametrize("text", ["", "garbage", "0.abc", "1.", "1.a b", "1.abc\n", "a.b.c.d"])
 async def test_what_is_neither_a_token_nor_its_id_is_told(auth: Auth, text: str) -> None:
     with pytest.raises(ValueError, match="neither an access token nor the jti of one"):

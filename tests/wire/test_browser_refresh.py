@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import argon2.profiles
@@ -56,10 +57,10 @@ def application(auth: Auth) -> Starlette:
     return app
 
 
-def new_auth() -> Auth:
+def new_auth(**settings: Any) -> Auth:
     store = open_store("memory://", timeout=5.0)
     directory = StoreDirectory(store, PasswordHasher(parameters=argon2.profiles.CHEAPEST))
-    return Auth(Settings(store="memory://", refresh_cookie=True), directory=directory, store=store)
+    return Auth(Settings(store="memory://", refresh_cookie=True, **settings), directory=directory, store=store)
 
 
 MARKER = "marker-of-the-slow"
@@ -175,3 +176,29 @@ def test_a_late_failure_clears_nothing(chromium: Browser) -> None:
         assert jar(context) == won
         fast_tab.reload()
         assert fast_tab.evaluate(CALL) == [200, '"alice"']
+
+
+FROM_ANOTHER = """async (url) => {
+    const options = {method: "POST", credentials: "include", body: new URLSearchParams({grant_type: "refresh_token"})};
+    try {
+        const answer = await fetch(`${url}/auth/token`, options);
+        return [answer.status, Object.keys(await answer.json()).includes("access_token")];
+    } catch (error) { return [0, false]; }  // not to be read
+}"""
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_page_of_another_origin_of_the_site_may_refresh_if_it_is_trusted(chromium: Browser, trusted: bool) -> None:
+    """Another port is another origin of the same site, to which Chromium sends a Strict cookie."""
+    pages = new_auth()
+    with serving(application(pages)) as other, visiting(chromium) as context:
+        auth = new_auth(trusted_origins=other) if trusted else new_auth()
+        with serving(application(auth)) as url:
+            page = tab(context, url)
+            assert page.evaluate(LOGIN, PASSWORD)[0] == 200
+            before = jar(context)
+            found = tab(context, other).evaluate(FROM_ANOTHER, url)
+            assert found == ([200, True] if trusted else [0, False])
+            assert (jar(context) != before) == trusted
+            assert page.evaluate("() => refresh()") is True
+            context.close()  # before its server
