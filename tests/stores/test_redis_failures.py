@@ -51,8 +51,9 @@ STRICT = {"revision": 1, "windows": WINDOWS._replace(grace=0, redelivery=0)}
         (lambda store: exchange(store, "b", 1, "b", "b2", **STRICT), "made"),
         (lambda store: store.create(bearer("n"), revision=1), sid("n")),
         (VERBS["load"], sid("a")),
+        (VERBS["seen_before"], False),
     ],
-    ids=["put_keys", "rotate", "end", "save_user", "a_new_user", "delete_user", "exchange", "create", "load"],
+    ids=["put_keys", "rotate", "end", "save_user", "a_new_user", "delete_user", "exchange", "create", "load", "seen"],
 )
 async def test_a_verb_whose_answer_was_lost_is_asked_again_and_answers_the_same(lossy, anyio_backend, ask, answer):
     store = RedisStore(lossy.url, timeout=10)
@@ -69,6 +70,16 @@ async def test_a_verb_whose_answer_was_lost_is_asked_again_and_answers_the_same(
     elif isinstance(outcome, Loaded):
         outcome = outcome.record.sid
     assert outcome == answer
+
+
+async def test_a_denial_that_was_asked_twice_is_told_once(lossy, anyio_backend, clock):
+    store = RedisStore(lossy.url, timeout=10, clock=clock)
+    await store.open()
+    lossy.lose = True
+    await store.deny("1.token", 600.0)
+    assert not lossy.lose
+    assert [entry.event.kind for entry in await store.events()].count("denied") == 1
+    await store.aclose()
 
 
 async def test_an_end_that_was_asked_twice_is_told_once_to_everybody(lossy, anyio_backend):
