@@ -228,6 +228,8 @@ def _check_identifiers(record: Issuer) -> None:
             raise ValueError("has an issuer of other than 1 to 255 characters without white space")
         if iss.count(HOLE) > 1 or "{" in iss.replace(HOLE, "") or (HOLE in iss and f"/{HOLE}/" not in f"{iss}/"):
             raise ValueError(f"has an issuer with braces other than one /{HOLE}/ as a part of its path")
+    if len({HOLE in iss for iss in record.identifiers}) > 1:
+        raise ValueError(f"has an issuer with {HOLE} and one without: users of both could have one id")
     for name in ("audience", "client_id", "client_claims"):
         if "" in getattr(record, name):
             raise ValueError(f"has an empty {name}")

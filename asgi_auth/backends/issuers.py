@@ -66,7 +66,7 @@ class IssuerBackend:
         self._leeway = leeway
         self._longest = longest_lifetime
         self._max_size = max_size
-        self._largest = max([max_size, *(one.record.max_size or 0 for one in trusted.fixed)])
+        self._largest = max(max_size, trusted.largest)
         self._known: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
         self._bound: Recent[_Verified] = Recent(most=REMEMBERED, size=REMEMBERED_SIZE, value_size=_IDENTITY_SIZE)
         """As in `JWTBackend`."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 from clocks import Clock
 from foreign_tokens import refused, trusting, whoami
 from local_issuer import LocalIssuer
 
 from asgi_auth import Issuer
-from asgi_auth.tokens.issuers.trusted import ANSWER
+from asgi_auth.errors import Unavailable
+from asgi_auth.tokens.issuers.trusted import ANSWER, MOST_TENANTS, Trusted
 
 MakeIssuer = Callable[..., LocalIssuer]
 
@@ -93,6 +95,45 @@ async def test_two_tenants_never_share_a_name(houses: Any, issuers: MakeIssuer) 
     house = await houses(issuers=find)
     assert (await whoami(house, one.token()))["user"] == "same:42"
     assert (await house.get("/whoami", two.token())).status_code == 503
+
+
+async def test_no_tenant_has_the_name_of_a_record_however_many_there_are(clock: Clock) -> None:
+    async def find(iss: str) -> Issuer | None:
+        return Issuer(iss.rpartition("/")[2], iss, audience="api")
+
+    trusted = Trusted([Issuer("corp", "https://corp.example", audience="api")], find, own="us", clock=clock)
+    for number in range(MOST_TENANTS + 1):
+        await trusted.of(f"https://tenants.example/{number}")
+    with pytest.raises(Unavailable):
+        await trusted.of("https://tenants.example/corp")
+
+
+async def test_an_answer_that_came_late_is_as_old_as_its_question(clock: Clock) -> None:
+    answered = anyio.Event()
+
+    async def find(iss: str) -> Issuer | None:
+        asked.append(iss)
+        if len(asked) == 1:
+            await answered.wait()
+            return Issuer("one", iss, audience="api")
+        return None
+
+    asked: list[str] = []
+    trusted = Trusted([], find, own="us", clock=clock)
+    async with anyio.create_task_group() as group:
+        group.start_soon(trusted.of, "https://one.example")
+        await anyio.wait_all_tasks_blocked()
+        clock.now += ANSWER
+        answered.set()
+    assert await trusted.of("https://one.example") is None
+
+
+async def test_a_tenant_may_have_larger_tokens_too(houses: Any, idp: LocalIssuer) -> None:
+    async def find(iss: str) -> Issuer | None:
+        return Issuer("one", iss, audience="api", max_size=20_000)
+
+    house = await houses(issuers=find)
+    assert (await whoami(house, idp.token(padding="x" * 10_000)))["user"] == "one:42"
 
 
 async def test_records_stand_above_what_the_application_says(houses: Any, idp: LocalIssuer) -> None:

@@ -201,6 +201,7 @@ def test_metadata_is_where_the_two_rfcs_put_it() -> None:
         ({"expires": "Thu, 01 Jan 2026 00:20:00 GMT", "date": "Thu, 01 Jan 2026 00:00:00 GMT"}, 1200),
         ({"expires": "0", "date": "Thu, 01 Jan 2026 00:00:00 GMT"}, 60),
         ({"expires": "Thu, 01 Jan 2026 00:20:00 GMT"}, 60),
+        ({"expires": f"Thu, 01 Jan {'9' * 20} 00:20:00 GMT", "date": "Thu, 01 Jan 2026 00:00:00 GMT"}, 60),
     ],
 )
 def test_keys_are_fresh_as_their_headers_say_within_bounds(headers: dict[str, str], seconds: float) -> None:

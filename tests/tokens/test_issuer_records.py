@@ -80,6 +80,7 @@ def test_without_a_rule_on_who_a_token_is_for_the_start_is_refused() -> None:
         ("provider", "acme", "provider"),
         ("provider", 7, "provider"),
         ("audiance", "api", "no member 'audiance'"),
+        ("aliases", "https://login.example.com/{tenantid}/v2", "users of both could have one id"),
     ],
 )
 def test_a_record_that_cannot_be_says_which_member_is_wrong(member: str, value: Any, what: str) -> None:

@@ -114,7 +114,7 @@ def freshness(headers: Mapping[str, str]) -> float:
         try:
             expires, date = (parsedate_to_datetime(headers[name]) for name in ("expires", "date"))
             seconds = (expires - date).total_seconds()
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             return least
     else:
         seconds = usual

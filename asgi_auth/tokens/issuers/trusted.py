@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from asgi_auth.clock import Clock
 from asgi_auth.errors import Unavailable, without_text
 from asgi_auth.forks import at_fork
-from asgi_auth.issuer import HOLE, Issuer
+from asgi_auth.issuer import HOLE, MAX_SIZE, Issuer
 from asgi_auth.tokens.issuers.source import KeySource
 
 K = TypeVar("K")
@@ -57,8 +57,14 @@ class Trusted:
         self._tenants: dict[str, Answer] = {}
         self._strangers: dict[str, float] = {}
         self._sources: dict[Issuer, KeySource] = {}
-        self._names = {record.name: (record.issuer, float("inf")) for record in records}
+        self._names: dict[str, tuple[str, float]] = {}
+        self._taken = {record.name for record in records}
         at_fork(after_in_child=self._forked)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the longest token that a record may allow; 0: none says."""
+        return MAX_SIZE if self._find else max((one.record.max_size or 0 for one in self.fixed), default=0)
 
     async def of(self, iss: str) -> Answer | None:
         """Who answers for an `iss`; None: nobody does.
@@ -86,6 +92,7 @@ class Trusted:
         return await self._ask(self._find, iss)
 
     async def _ask(self, find: Find, iss: str) -> Answer | None:
+        until = self._clock() + ANSWER  # what is answered late is not good for longer
         try:
             record = await find(iss)
             tenant = None if record is None else self._checked(record, iss)
@@ -93,7 +100,6 @@ class Trusted:
             self._tenants.pop(iss, None)
             log.error("issuers() could not say whose tokens count: %s", without_text(error))
             raise Unavailable(retry_after=1) from error
-        until = self._clock() + ANSWER
         if record is None or tenant is None:
             self._tenants.pop(iss, None)
             _put(self._strangers, iss, until, MOST_STRANGERS)
@@ -113,7 +119,7 @@ class Trusted:
         if tenant is None or self._own in record.identifiers:
             raise ValueError("issuers() gave the record of another issuer")
         issuer, until = self._names.get(record.name, (record.issuer, 0.0))
-        if issuer != record.issuer and until > self._clock():
+        if record.name in self._taken or (issuer != record.issuer and until > self._clock()):
             raise ValueError("issuers() gave two issuers of one name: the users of both would be the same")
         return tenant
 
