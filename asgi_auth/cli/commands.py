@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asgi_auth.auth import Auth
-from asgi_auth.cli import keys, reports, sessions
+from asgi_auth.cli import keys, reports, sessions, tokens
 from asgi_auth.cli.console import Id, Json, Name, environment, fail, password, run, say, show_json, show_table
 from asgi_auth.cli.lookups import free, user_of
 from asgi_auth.directory import storable
@@ -19,7 +19,7 @@ from asgi_auth.startup import risks
 
 app = typer.Typer(
     name="asgi-auth",
-    help="Sessions and tokens as the environment (ASGI_AUTH_…) configures them: a check, users, sessions, keys.",
+    help="Sessions and tokens as the environment (ASGI_AUTH_…) configures them: users, sessions, keys, tokens.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they can show what variables hold
@@ -29,6 +29,7 @@ users = typer.Typer(help="The users in the store.", no_args_is_help=True, rich_m
 app.add_typer(users, name="users")
 app.add_typer(sessions.commands, name="sessions")
 app.add_typer(keys.commands, name="keys")
+app.add_typer(tokens.commands, name="token")
 
 
 TAKES_ARGUMENTS = {"allow_extra_args": True}  # to say what is wrong with them without repeating them

@@ -80,10 +80,15 @@ def say(line: str) -> None:
     sys.stdout.write(f"{visible(line)}\n")
 
 
+def note(line: str) -> None:
+    """One line on standard error, for whoever reads along: the answer is on standard output."""
+    sys.stderr.write(f"{visible(line)}\n")
+
+
 def fail(*lines: str) -> NoReturn:
     """Say on standard error what is wrong, and end with 2."""
     for line in lines:
-        sys.stderr.write(f"{visible(line)}\n")
+        note(line)
     raise typer.Exit(2)
 
 

@@ -214,7 +214,7 @@ class ClientAuth(_Auth):
                 corrected = True
             else:
                 if why.description == _REVOKED:
-                    self._keeper.dead(tokens)
+                    self._keeper.revoked(tokens)
                 return
             if not can_repeat:
                 return

@@ -83,9 +83,11 @@ class Keeper:
         tokens = self._tokens
         return None if tokens is None or tokens == self._dead or self._is_early(tokens) else tokens
 
-    def dead(self, tokens: Tokens) -> None:
-        """The server says that this pair's login has ended."""
-        self._dead = tokens
+    def revoked(self, tokens: Tokens) -> None:
+        """The server says that this access token was revoked. With its login, or it alone: that shows at its end, when
+        it is refreshed; but who can log in need not wait."""
+        if self._log_in.username is not None:
+            self._dead = tokens
 
     def take(self, tokens: Tokens) -> None:
         """Go on with this pair."""

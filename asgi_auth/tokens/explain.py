@@ -58,7 +58,7 @@ def _reasons(token: bytes, tokens: AccessTokens, find_key: Find, now: float) -> 
         yield from form
         return
     head, body, signature = map(decode_base64url, token.split(b"."))
-    header, claims = _read(head), _read(body)
+    header, claims = read_object(head), read_object(body)
     if isinstance(header, str):
         yield f"its header {header}"
     else:
@@ -80,7 +80,7 @@ def why_no_token(token: bytes, max_size: int) -> Iterator[str]:
     if len(segments) == 5:
         yield "it has five segments: it is encrypted (JWE), and nothing here is"
     elif len(segments) != 3:
-        yield f"it has {len(segments)} segments, and a signed token has three"
+        yield f"a signed token has three segments, and it has {len(segments)}"
     if any(byte in b" \t\r\n" for byte in token):
         yield "there is white space in it"
     if b"=" in token:
@@ -94,8 +94,8 @@ def why_no_token(token: bytes, max_size: int) -> Iterator[str]:
             yield f"its {name} is no base64url as it is written in one way only: a foreign character, or spare bits"
 
 
-def _read(raw: bytes) -> Mapping[str, Any] | str:
-    """A JSON object; or what is wrong with it."""
+def read_object(raw: bytes) -> Mapping[str, Any] | str:
+    """A JSON object; or what is wrong with it, as the end of a sentence."""
     try:
         value = strict_json(raw)
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
@@ -27,11 +27,11 @@ class Done(NamedTuple):
 Cli = Callable[..., Done]
 
 
-def with_auth(store_url: str, work: Callable[[Auth], Awaitable[T]]) -> T:
+def with_auth(store_url: str, work: Callable[[Auth], Awaitable[T]], **settings: Any) -> T:
     """What an application sees of the same store."""
 
     async def opened() -> T:
-        async with Auth(Settings(store=store_url)) as auth:
+        async with Auth(Settings(store=store_url, **settings)) as auth:
             return await work(auth)
 
     return anyio.run(opened)

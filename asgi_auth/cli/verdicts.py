@@ -1,0 +1,139 @@
+"""How a token stands with this configuration and its store, and why, for whoever operates them. Nothing is used up."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from asgi_auth.auth import Auth
+from asgi_auth.backends.jwt import stamp_of
+from asgi_auth.durations import moment, spell_duration
+from asgi_auth.errors import ConfigurationError, InvalidGrant, InvalidToken
+from asgi_auth.model import Reason
+from asgi_auth.parts import Parts
+from asgi_auth.stores import Ended, Loaded
+from asgi_auth.tokens.claims import Claims
+from asgi_auth.tokens.explain import explain
+from asgi_auth.tokens.refresh import looks_like_refresh
+
+_ENDS: dict[Reason, str] = {
+    "logout": "the user logged out",
+    "revoked": "it was revoked",
+    "evicted": "a newer login took its place (SESSION_LIMIT)",
+    "replaced": "another login took its place",
+    "idle": "it was not used for too long",
+    "lifetime": "its time was over",
+    "password": "the password was changed",
+    "disabled": "the user was disabled",
+    "deleted": "the user was deleted",
+    "reuse": "one of its refresh tokens came twice, so that one of the two was a thief's",
+    "broken": "its record could not be read",
+}
+
+
+class Verdict(NamedTuple):
+    """`told`: what a client would be told; empty: it is accepted. `reasons`: what it is, or all that is wrong."""
+
+    told: str
+    reasons: tuple[str, ...]
+
+    @property
+    def accepted(self) -> bool:
+        return not self.told
+
+
+async def verdict(auth: Auth, token: str) -> Verdict:
+    """How a token stands.
+
+    Raises:
+        ConfigurationError: no tokens are taken here.
+        StoreUnavailable: it cannot be said.
+    """
+    if "jwt" not in auth.settings.backends:
+        raise ConfigurationError("ASGI_AUTH_BACKENDS has no jwt, so no token counts")
+    if looks_like_refresh(token) is not None:
+        return await _of_refresh(auth, token)
+    return await _of_access(auth, token.encode("utf-8"))
+
+
+async def _of_access(auth: Auth, token: bytes) -> Verdict:
+    parts, now = auth.parts, auth.clock()
+    await parts.keys.learn(parts.tokens.kid_of(token))
+    reasons = explain(token, parts.tokens, parts.keys.find, now=now)
+    try:
+        claims = parts.tokens.verify(token, parts.keys.find, now=now)
+    except InvalidToken as refusal:
+        return Verdict(refusal.description, tuple(reasons))
+    if auth.settings.jwt_revocation != "off":
+        state = (await parts.view.token(stamp_of(claims))).state
+        if state != "current":
+            told = InvalidToken.OUT_OF_DATE if state == "out_of_date" else InvalidToken.REVOKED
+            return Verdict(told, (await _why_dead(parts, claims),))
+    good_for = claims.exp + parts.tokens.leeway - now
+    facts = [
+        f"it is an access token of user {claims.sub}, session {claims.sid}, client {claims.client_id}",
+        f"its scope is {claims.scope}" if claims.scope else "it has no scope",
+        f"it expires at {moment(claims.exp)} and is taken for another {spell_duration(good_for)}",
+        f"the key {parts.tokens.kid_of(token)} has signed it",
+    ]
+    if claims.jkt:
+        facts.append(f"it is bound to a key: it counts with proofs of {claims.jkt} alone (DPoP)")
+    if auth.settings.jwt_revocation == "off":
+        facts.append("whether it was revoked is not asked (JWT_REVOCATION is off)")
+    return Verdict("", tuple(facts))
+
+
+async def _why_dead(parts: Parts, claims: Claims) -> str:
+    loaded = await parts.store.load(claims.sid)
+    if not isinstance(loaded, Loaded):
+        return _why_ended(claims.sid, loaded)
+    if await parts.store.denied(claims.jti):
+        return f"this one token was revoked, by its jti; its session {claims.sid} lives on"
+    if loaded.user is None or loaded.user.id != claims.sub:
+        return f"its session {claims.sid} is not one of user {claims.sub}"
+    if loaded.user.revision != claims.ver:
+        return (
+            f"user {claims.sub} was changed since: this is revision {loaded.user.revision}, the token was made for "
+            f"{claims.ver}; a refresh gives the new rights"
+        )
+    return "all sessions were ended since, or the store is not the one that it was: emptied, restored or failed over"
+
+
+def _why_ended(sid: str, ended: Ended | None) -> str:
+    if ended is None:
+        return f"its session {sid} is not known here: it ended long ago, or in another store (ASGI_AUTH_STORE)"
+    return f"its session {sid} has ended: {_ENDS[ended.reason]}"
+
+
+async def _of_refresh(auth: Auth, token: str) -> Verdict:
+    parts = auth.parts
+    sid = parts.grants.session_of(token)
+    if sid is None:
+        why = "its signature is none of ours: it was changed, or made under another SECRET or key ring"
+        return Verdict(InvalidGrant.default, (why,))
+    found = await parts.grants.standing(token)
+    if found is None:
+        loaded = await parts.store.load(sid)
+        why = _used(loaded) if isinstance(loaded, Loaded) else _why_ended(sid, loaded)
+        return Verdict(InvalidGrant.default, (why,))
+    loaded, scope = found
+    grant = loaded.record.grant
+    facts = [
+        f"it is the current refresh token of user {loaded.record.user_id}, session {sid}",
+        f"its scope is {scope}" if scope else "it has no scope",
+        f"it is good for another {spell_duration(loaded.remaining)}",
+    ]
+    if grant is not None:
+        facts.insert(1, f"client {grant.client_id} alone may use it")
+        if grant.jkt:
+            facts.append(f"it is bound to a key: it counts with proofs of {grant.jkt} alone (DPoP)")
+    return Verdict("", tuple(facts))
+
+
+def _used(loaded: Loaded) -> str:
+    grant = loaded.record.grant
+    if grant is None:
+        return f"its session {loaded.record.sid} has no refresh tokens"
+    return (
+        f"it is not the current one, which is number {grant.generation} of the session {loaded.record.sid}: it was "
+        "exchanged; who has lost the answer may get the same one again for a while, later it ends the session"
+    )
