@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,7 +16,6 @@ from foreign_tokens import trusting
 from test_token_endpoint import claims_of
 
 from asgi_auth import User
-from asgi_auth.errors import StoreUnavailable
 from asgi_auth.proofs import NONCE_LIFETIME, NONCE_RENEWED
 from asgi_auth.tokens.dpop import make_proof
 from asgi_auth.tokens.keys import SigningKey, generate
@@ -179,24 +181,27 @@ async def test_a_lost_answer_is_given_again_to_the_same_key(device: Device) -> N
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
 
 
-async def test_a_request_that_is_nobodys_leaves_no_row(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_is_nobodys_leaves_no_row(houses: Any, tmp_path: Path) -> None:
     """Whoever has neither a password nor a token cannot fill the store with proofs."""
+    device = Device(await houses(store_url=f"sqlite:///{tmp_path}/s.sqlite3"))
     await device.log_in()
-    kept = []
-    verb = device.house.store.seen_before
 
-    async def seen_before(key: str, lifetime: float) -> bool:
-        kept.append(key)
-        return await verb(key, lifetime)
+    def kept() -> int:
+        with closing(sqlite3.connect(tmp_path / "s.sqlite3")) as rows:
+            return int(rows.execute("SELECT count(*) FROM counters WHERE key LIKE 'seen:dpop%'").fetchone()[0])
 
-    monkeypatch.setattr(device.house.auth.parts.proofs.store, "seen_before", seen_before, raising=True)
+    assert kept() == 1
     for form in (
         {**GRANT, "password": "wrong, and long enough"},
         {"grant_type": "refresh_token", "refresh_token": "a.1.b.c"},
         {"grant_type": "refresh_token", "refresh_token": device.pair["refresh_token"][:-4] + "AAAA"},
     ):
         assert refused(await device.ask_token(**form)) == (400, "invalid_grant")
-    assert kept == []
+    assert refused(await device.call("GET", "/whoami", token="abc.def.ghi")) == (401, "invalid_token")
+    assert refused(await device.call("GET", "/whoami", key=THIEF)) == (401, "invalid_dpop_proof")
+    assert kept() == 1
+    assert (await device.call("GET", "/whoami")).status_code == 200
+    assert kept() == 2
 
 
 async def test_login_in_jwt_mode_binds_too(device: Device) -> None:
@@ -483,19 +488,18 @@ async def test_elevation_keeps_the_key(houses: Any) -> None:
 
 
 @pytest.mark.parametrize("revocation", ["strict", "available", "off"])
-async def test_without_the_store_no_proof_counts(houses: Any, monkeypatch: pytest.MonkeyPatch, revocation: str) -> None:
+async def test_without_the_store_no_proof_counts(houses: Any, serve: Any, revocation: str) -> None:
     """Nobody could say that it did not count before: 503, however little else is asked of the store."""
-    house = await houses(jwt_revocation=revocation)
+    server = serve()
+    house = await houses(store_url=server.url, jwt_revocation=revocation, jwt_key=json.dumps(dict(KEY.jwk)))
+    loose = (await house.tokens())["access_token"]
     device = Device(house)
     await device.log_in()
     assert (await device.call("GET", "/private")).status_code == 200
-
-    async def silent(*args: Any) -> bool:
-        raise StoreUnavailable("down")
-
-    monkeypatch.setattr(house.auth.parts.proofs.store, "seen_before", silent)
-    answer = await device.call("GET", "/private")
-    assert refused(answer) == (503, "unavailable")
+    server.kill()
+    assert refused(await device.call("GET", "/private")) == (503, "unavailable")
+    if revocation != "strict":
+        assert (await house.get("/private", loose)).status_code == 200
 
 
 async def test_a_bound_token_of_another_issuer_needs_its_proof_too(houses: Any, idp: Any) -> None:
