@@ -16,7 +16,7 @@ import anyio
 import httpx2
 import pytest
 from valkey_server import Valkey
-from wire_servers import PATIENCE, SERVERS, Process, running
+from wire_servers import PATIENCE, Process, running
 
 from asgi_auth import Auth, Settings, User
 from asgi_auth.tokens.dpop import make_proof
@@ -79,8 +79,15 @@ def proxy(process: Process) -> Iterator[httpx2.Client]:
         thread.join()
 
 
-@pytest.mark.parametrize("setting", ["ASGI_AUTH_URL", "ASGI_AUTH_TRUSTED_PROXIES"])
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    ("server", "setting"),
+    [
+        ("uvicorn", "ASGI_AUTH_URL"),
+        ("uvicorn-uvloop", "ASGI_AUTH_TRUSTED_PROXIES"),
+        ("hypercorn", "ASGI_AUTH_TRUSTED_PROXIES"),
+        ("hypercorn-trio", "ASGI_AUTH_URL"),
+    ],
+)
 def test_a_proof_names_the_url_that_the_client_used_before_a_proxy(server: str, setting: str, tmp_path: Path) -> None:
     by_url = setting == "ASGI_AUTH_URL"
     options = ["--root-path", "/api"]
@@ -101,7 +108,7 @@ def test_a_proof_names_the_url_that_the_client_used_before_a_proxy(server: str, 
             assert (refused.status_code, refused.json()["error"]) == (401, "invalid_dpop_proof"), url
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", ["uvicorn-uvloop", "hypercorn-trio"])
 def test_a_proof_names_the_url_of_a_server_on_this_machine(server: str, tmp_path: Path) -> None:
     with running(server, tmp_path) as process, process.client() as client:
         token = bound_token(f"sqlite:///{tmp_path}/wire.sqlite3")
@@ -123,12 +130,16 @@ def test_a_proof_counts_once_in_all_workers(kind: str, tmp_path: Path) -> None:
         nonce = client.get("/who", headers=signed(token, url, None)).headers["dpop-nonce"]
 
         def send(headers: dict[str, str]) -> tuple[int, str]:
-            answer = httpx2.get(url, headers=headers, timeout=PATIENCE)  # a connection of its own: to any worker
-            return answer.status_code, answer.headers.get("x-pid", "")
+            connection = http.client.HTTPConnection(process.address, timeout=PATIENCE)  # its own: to any worker
+            connection.request("GET", "/who", headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            return answer.status, answer.getheader("x-pid", "")
 
         answered: set[str] = set()
         with ThreadPoolExecutor(16) as pool:
-            for _ in range(10):
+            for _ in range(8):
                 proof = signed(token, url, nonce)
                 outcomes = list(pool.map(send, [proof] * 16))
                 assert sorted(status for status, _ in outcomes) == [200, *[401] * 15]
