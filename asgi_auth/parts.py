@@ -250,8 +250,9 @@ async def _shared(settings: Settings, store: Store, ring: str, secret: str) -> t
 
 
 def _key_plan(settings: Settings) -> Plan:
-    # A token may come from a process whose clock was ahead of the one that retired its key.
-    token_lifetime = settings.access_lifetime + 2 * settings.jwt_leeway
+    # A token may come from a process whose clock is ahead of the one that retired its key, and be shown to one whose
+    # clock is behind the one that forgets the key.
+    token_lifetime = settings.access_lifetime + 3 * settings.jwt_leeway
     every = settings.jwt_rotate
     return Plan(settings.jwt_algorithm, token_lifetime, LEAD if every is None else min(LEAD, every / 2), every)
 

@@ -352,6 +352,45 @@ def test_whatever_happens_one_key_signs_and_what_it_signed_counts_while_it_can_l
         assert times(read) == times(ring)
 
 
+LEEWAY = 30.0
+CLOCKS = [-LEEWAY / 2, 0.0, LEEWAY / 2]
+SKEWED = [PLAN._replace(token_lifetime=600 + 3 * LEEWAY), OTHER._replace(token_lifetime=10 + 3 * LEEWAY, every=3600)]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 1.0, 20.0, 100.0, 601.0, 690.0, 4000.0]),
+            st.sampled_from(["keep", "rotate", "at once", "add"]),
+            st.sampled_from(SKEWED),
+            st.sampled_from(CLOCKS),
+        ),
+        max_size=12,
+    )
+)
+@settings(deadline=None)
+def test_clocks_that_differ_by_the_leeway_kill_no_token(steps: list[tuple[float, str, Plan, float]]) -> None:
+    """Of who signs, who retires, who forgets and who verifies each has another one."""
+    ring, now = Ring().keep(SKEWED[0], NOW).keep(SKEWED[1], NOW), NOW
+    signed: dict[str, float] = {}  # until when a token of it is accepted, by the clock that accepts it
+    for seconds, what, plan, clock in steps:
+        for at in (now, now + seconds / 2, now + seconds):
+            for each in SKEWED:
+                for ahead in CLOCKS:
+                    kid = signing(ring, at + ahead, each)
+                    if kid is not None:
+                        signed[kid] = max(signed.get(kid, 0), at + ahead + each.token_lifetime - 2 * LEEWAY)
+            for ahead in CLOCKS:
+                assert {kid for kid, until in signed.items() if at + ahead < until} <= living(ring, at + ahead)
+        now += seconds
+        if what in ("rotate", "at once"):
+            ring = ring.rotate(plan, now + clock, at_once=what == "at once")
+        elif what == "add":
+            ring = ring.add(SigningKey.from_jwk(generate(plan.algorithm)), plan, now + clock)
+        for ahead in CLOCKS:
+            ring = ring.keep(plan, now + ahead)
+
+
 # --- the text -----------------------------------------------------------------------------------------------------
 
 
