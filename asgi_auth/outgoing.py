@@ -189,7 +189,7 @@ class Exchange(Context):
             origins = values(self.scope["headers"], b"origin")
             trusted = self.auth.settings.trusted_origins
             headers += cors_headers(origins[0] if len(origins) == 1 else None, trusted)
-        await self._add_cookies(headers)
+        await self._add_ours(headers)
         self._begin()
         await self.to_client({"type": "http.response.start", "status": answer.status, "headers": headers})
         await self.to_client({"type": "http.response.body", "body": answer.body, "more_body": False})
@@ -233,7 +233,7 @@ class Exchange(Context):
         elif not await self._saved():
             return
         headers: HeaderList = [*(message.get("headers") or ())]
-        await self._add_cookies(headers)
+        await self._add_ours(headers)
         self._begin()
         self._head = message
         await self.to_client({**message, "headers": headers})
@@ -254,7 +254,7 @@ class Exchange(Context):
         headers = [entry for entry in message.get("headers") or () if bytes(entry[0]).lower() != b"www-authenticate"]
         return {**message, "headers": [*headers, *((b"www-authenticate", one) for one in challenges)]}
 
-    async def _add_cookies(self, headers: HeaderList) -> None:
+    async def _add_ours(self, headers: HeaderList) -> None:
         cookies = await self.cookies()
         guarded = self.guarded and (self.identity is not None or self.pending is not None)
         if self.nonce is not None:

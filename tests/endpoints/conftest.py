@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from clocks import Clock
+from dpop_device import Device
 from endpoint_house import House, build
 from local_issuer import LocalIssuer
 
@@ -55,3 +56,9 @@ def issuers(clock: Clock) -> Iterator[MakeIssuer]:
 @pytest.fixture
 def idp(issuers: MakeIssuer) -> LocalIssuer:
     return issuers()
+
+
+@pytest.fixture
+def device(house: House) -> Device:
+    """A client with a key of its own."""
+    return Device(house)
