@@ -104,6 +104,38 @@ def test_times_that_fit_no_methods_are_refused(amr_at: Any) -> None:
     assert refusal(sign(KEY, None, claims(amr_at=amr_at))) == InvalidToken.INVALID
 
 
+def test_a_token_names_the_key_that_it_is_bound_to() -> None:
+    assert part(issue(jkt=KEY.kid), 1)["cnf"] == {"jkt": KEY.kid}
+    assert verify(issue(jkt=KEY.kid)).jkt == KEY.kid
+    assert "cnf" not in part(issue(), 1)
+    assert verify(issue()).jkt == ""
+
+
+@pytest.mark.parametrize(
+    "cnf",
+    [
+        {},
+        [],
+        "",
+        KEY.kid,
+        {"jkt": ""},
+        {"jkt": None},
+        {"jkt": KEY.kid + "A"},
+        {"jkt": KEY.kid[:-1] + "B"},  # bits to spare
+        {"x5t#S256": KEY.kid},
+        {"jkt": KEY.kid, "x5t#S256": KEY.kid},
+        {"jwk": {}},
+    ],
+)
+def test_a_token_that_is_bound_in_a_way_that_nobody_checks_is_refused(cnf: Any) -> None:
+    """It must not count as if it were bound to nothing."""
+    assert refusal(sign(KEY, None, claims(cnf=cnf))) == InvalidToken.INVALID
+
+
+def test_a_token_that_is_bound_to_null_is_refused() -> None:
+    assert refusal(sign(KEY, None, {**claims(), "cnf": None})) == InvalidToken.INVALID
+
+
 def test_two_tokens_never_share_a_jti() -> None:
     assert len({verify(issue()).jti for _ in range(20)}) == 20
 
