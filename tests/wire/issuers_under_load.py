@@ -174,8 +174,12 @@ async def play(load: Load, seconds: float, cool_down: float, fresh: float) -> li
             await anyio.sleep(max(seconds, fresh + 1))
         idp.answers[JWKS] = lambda handler: respond(handler, 503)
         idp.start()
+        asked = idp.asked[JWKS]
         async with load.phase("it answers 503"):
             await anyio.sleep(seconds)
+            with anyio.fail_after(60):
+                while idp.asked[JWKS] == asked:  # noqa: ASYNC110
+                    await anyio.sleep(0.05)
         idp.answers.clear()
         async with load.phase("it is back"):
             await anyio.sleep(max(seconds, cool_down + 1))

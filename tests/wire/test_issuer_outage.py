@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from issuers_under_load import ENOUGH, run
-from local_issuer import JWKS
+from local_issuer import JWKS, OIDC, LocalIssuer
+from wire_servers import SERVERS, running
 
 WORKERS = 2
 
@@ -26,3 +28,16 @@ def test_no_token_that_counts_fails_and_none_that_does_not_is_let_in_whatever_it
     down = next(phase for phase in phases if phase.name == "it answers 503")
     assert down.refused.get(503), "what nobody can say is no 401"
     assert down.fetches[JWKS] >= 1
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_issuer_is_asked_from_every_server(tmp_path: Path, server: str) -> None:
+    """Whatever event loop that runs on."""
+    idp = LocalIssuer()
+    records = json.dumps([{"name": "idp", "issuer": idp.url, "audience": "api"}])
+    with running(server, tmp_path, ASGI_AUTH_JWT_TRUSTED_ISSUERS=records) as process, process.client() as client:
+        for _ in range(2):
+            answer = client.get("/who/1", headers={"authorization": f"Bearer {idp.token()}"})
+            assert (answer.status_code, answer.json()["user"]) == (200, "idp:42")
+    assert idp.asked == {OIDC: 1, JWKS: 1}
+    idp.stop()
