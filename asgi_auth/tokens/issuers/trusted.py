@@ -116,7 +116,7 @@ class Trusted:
     def _checked(self, record: Issuer, iss: str) -> str:
         """The tenant. Raises ValueError: this is no answer to what was asked."""
         tenant = record.tenant_of(iss)
-        if tenant is None or self._own in record.identifiers:
+        if tenant is None or record.tenant_of(self._own) is not None:
             raise ValueError("issuers() gave the record of another issuer")
         issuer, until = self._names.get(record.name, (record.issuer, 0.0))
         if record.name in self._taken or (issuer != record.issuer and until > self._clock()):
