@@ -23,6 +23,9 @@ from asgi_auth.http.starlette_sessions import StarletteSessions
 from asgi_auth.http.strict import strict_json
 from asgi_auth.issuer import Issuer, fits
 
+VARIABLES = "ASGI_AUTH_"
+"""What the name of every variable begins with."""
+
 MIN_SECRET = 32
 """Bytes."""
 
