@@ -92,6 +92,50 @@ def test_bearer_errors_table(error: CredentialError, expected: str | None) -> No
     assert _challenge(error) == expected
 
 
+EXPIRED = errors.InvalidToken(errors.InvalidToken.EXPIRED)
+TOLD = 'error="invalid_token", error_description="The access token expired"'
+ALGORITHMS = ("ES256", "Ed25519")
+
+
+@pytest.mark.parametrize(
+    ("error", "schemes", "expected"),
+    [
+        (errors.LoginRequired(), {}, ["Bearer realm", "DPoP realm algs"]),
+        (EXPIRED, {}, ["Bearer realm told", "DPoP realm algs"]),
+        (EXPIRED, {"used": True}, ["Bearer realm", "DPoP realm told algs"]),
+        (EXPIRED, {"bearer": False}, ["DPoP realm told algs"]),
+        (EXPIRED, {"algorithms": (), "used": True}, ["Bearer realm told"]),
+        (errors.LoginRequired(), {"bearer": False}, ["DPoP realm algs"]),
+        (errors.InvalidClient(), {"used": True}, ["Basic realm"]),
+        (errors.InvalidProof(), {"used": True}, []),
+    ],
+)
+def test_a_401_names_every_scheme_that_would_do_and_the_error_in_the_one_used(
+    error: CredentialError, schemes: dict[str, Any], expected: list[str]
+) -> None:
+    """RFC 9449 §7.1. A 400 of the token endpoint has no challenge."""
+    said = Schemes(**{"realm": REALM, "algorithms": ALGORITHMS, **schemes})
+    answer = refusal(error, schemes=said)
+    parts = {"realm": f'realm="{REALM}"', "told": TOLD, "algs": 'algs="ES256 Ed25519"'}
+    lines = [f"{scheme} " + ", ".join(parts[part] for part in rest) for scheme, *rest in map(str.split, expected)]
+    assert [value.decode() for name, value in answer.headers if name == b"www-authenticate"] == lines
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(errors.InvalidProof, "invalid_dpop_proof"), (errors.NonceWanted, "use_dpop_nonce")]
+)
+def test_a_proof_that_will_not_do_is_answered_by_the_rfc(error: type[errors.InvalidProof], code: str) -> None:
+    """RFC 9449 §5, §7.1, §8: 400 where a token is asked for, 401 elsewhere; one nonce."""
+    for status in (400, 401):
+        refused = error(nonce="a-nonce")
+        refused.status = status
+        answer = refusal(refused, schemes=Schemes(REALM, algorithms=ALGORITHMS, used=True))
+        assert (answer.status, json.loads(answer.body)["error"]) == (status, code)
+        assert _header(answer, b"dpop-nonce") == "a-nonce"
+        challenges = [value.decode() for name, value in answer.headers if name == b"www-authenticate"]
+        assert [f'error="{code}"' in one for one in challenges] == ([] if status == 400 else [False, True])
+
+
 def test_step_up_names_the_age_and_the_scope() -> None:
     assert _challenge(errors.InsufficientUserAuthentication("Again", max_age=300, scope="pay")) == (
         'Bearer realm="app.example.com", error="insufficient_user_authentication", '
