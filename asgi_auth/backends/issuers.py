@@ -73,6 +73,11 @@ class IssuerBackend:
         self._bearer = bearer
 
     @property
+    def trusted(self) -> Trusted:
+        """Whose tokens count."""
+        return self._trusted
+
+    @property
     def sources(self) -> list[KeySource]:
         """The keys of the issuers that the configuration names."""
         return self._trusted.fixed

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from asgi_auth.auth import Auth
 from asgi_auth.backends.jwt import stamp_of
 from asgi_auth.durations import moment, spell_duration
 from asgi_auth.errors import ConfigurationError, InvalidGrant, InvalidToken
-from asgi_auth.model import Reason
+from asgi_auth.identity import Identity, Rejected
+from asgi_auth.issuer import Issuer
+from asgi_auth.model import Reason, scope_text
 from asgi_auth.parts import Parts
 from asgi_auth.stores import Ended, Loaded
 from asgi_auth.tokens.claims import Claims
-from asgi_auth.tokens.explain import explain
+from asgi_auth.tokens.explain import UNEXPLAINED, explain
+from asgi_auth.tokens.issuers.claims import Times, payload_of
+from asgi_auth.tokens.issuers.explain import explain_claims, explain_header, explain_signature
+from asgi_auth.tokens.jose import parse
 from asgi_auth.tokens.refresh import looks_like_refresh
 
 _ENDS: dict[Reason, str] = {
@@ -52,7 +58,8 @@ async def verdict(auth: Auth, token: str) -> Verdict:
         raise ConfigurationError("ASGI_AUTH_BACKENDS has no jwt, so no token counts")
     if looks_like_refresh(token) is not None:
         return await _of_refresh(auth, token)
-    return await _of_access(auth, token.encode("utf-8"))
+    raw = token.encode("utf-8")
+    return await _of_another(auth, raw) or await _of_access(auth, raw)
 
 
 async def _of_access(auth: Auth, token: bytes) -> Verdict:
@@ -63,6 +70,9 @@ async def _of_access(auth: Auth, token: bytes) -> Verdict:
         claims = parts.tokens.verify(token, parts.keys.find, now=now)
     except InvalidToken as refusal:
         return Verdict(refusal.description, tuple(reasons))
+    unfit = _unfit(auth, claims.jkt)
+    if unfit is not None:
+        return unfit
     if auth.settings.jwt_revocation != "off":
         state = (await parts.view.token(stamp_of(claims))).state
         if state != "current":
@@ -80,6 +90,57 @@ async def _of_access(auth: Auth, token: bytes) -> Verdict:
     if auth.settings.jwt_revocation == "off":
         facts.append("whether it was revoked is not asked (JWT_REVOCATION is off)")
     return Verdict("", tuple(facts))
+
+
+def _unfit(auth: Auth, jkt: str) -> Verdict | None:
+    """What is wrong with a token that is bound to this key, or to none, as `DPOP` is set."""
+    if jkt and auth.settings.dpop == "off":
+        return Verdict(InvalidToken.INVALID, ("it is bound to a key, and nobody looks at proofs (DPOP is off)",))
+    if not jkt and auth.settings.dpop == "required":
+        return Verdict(InvalidToken.INVALID, ("it is bound to no key (DPOP is required)",))
+    return None
+
+
+async def _of_another(auth: Auth, token: bytes) -> Verdict | None:
+    """The same of a token of another issuer; None: it is ours, or of one that has no record."""
+    backend, max_size = auth.parts.issuer_backend, auth.settings.jwt_max_size
+    if backend is None:
+        return None
+    try:
+        compact = parse(token, max_size=max(max_size, backend.trusted.largest))
+        claims = payload_of(compact.payload)
+    except InvalidToken:
+        return None
+    iss = claims.get("iss")
+    answer = await backend.trusted.of(iss) if isinstance(iss, str) and iss != auth.settings.issuer else None
+    if answer is None or not isinstance(iss, str):
+        return None
+    found = await backend.identify(token, bound="cnf" in claims)
+    record = answer.source.record
+    if isinstance(found, Identity):
+        return Verdict("", tuple(_facts_of_another(found, record)))
+    keys = answer.source.look() or await answer.source.newer()
+    times = Times(auth.clock(), auth.settings.jwt_leeway, auth.settings.session_lifetime)
+    reasons = [
+        *explain_header(compact, record, len(token), max_size),
+        *explain_signature(compact, record, keys, iss),
+        *explain_claims(claims, record, answer.tenant, times),
+    ]
+    unfit = _unfit(auth, "cnf" if "cnf" in claims else "")
+    if not reasons and unfit is not None:
+        return unfit
+    return Verdict(
+        found.error if isinstance(found, Rejected) else InvalidToken.INVALID, tuple(reasons or [UNEXPLAINED])
+    )
+
+
+def _facts_of_another(identity: Identity, record: Issuer) -> Iterator[str]:
+    yield f"it is a token of the issuer {record.name}, {record.issuer}, for user {identity.user.id}"
+    scopes = scope_text(identity.scopes)
+    yield f"its scope here is {scopes}" if scopes else "no scope of it counts here (scopes)"
+    yield f"it expires at {moment(identity.expires_at)}"
+    if identity.jkt:
+        yield f"it is bound to a key: it counts with proofs of {identity.jkt} alone (DPoP)"
 
 
 async def _why_dead(parts: Parts, claims: Claims) -> str:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from cli_helpers import GOOD, with_auth
+from local_issuer import LocalIssuer, new_key
 
 from asgi_auth import Auth, Settings, User
 from asgi_auth.cli import verdicts
@@ -299,3 +300,54 @@ def test_nothing_that_a_token_says_moves_the_cursor(cli):
 
     out = cli("token", "inspect", input=f"{json_segment({})}.{json_segment({'sub': chr(27) + '[2J'})}.x").out
     assert chr(27) not in out
+
+
+# ------------------------------------------------------------------ other issuers
+
+
+@pytest.fixture
+def idp():
+    issuer = LocalIssuer()
+    yield issuer
+    issuer.stop()
+
+
+def trusting(idp):
+    records = [{"name": "corp", "issuer": idp.url, "audience": "api", "scopes": ["read"]}]
+    return {"jwt_trusted_issuers": json.dumps(records)}
+
+
+def test_a_token_of_another_issuer_is_judged_by_its_record(cli, idp):
+    facts = judged(cli, idp.token(scope="read write"), **trusting(idp))["reasons"]
+    assert facts[0].startswith(f"it is a token of the issuer corp, {idp.url}, for user corp:")
+    assert facts[1] == "its scope here is read"
+
+
+def test_what_is_wrong_with_a_token_of_another_issuer(cli, idp):
+    assert why(cli, idp.token(aud="web"), **trusting(idp)) == (
+        "The access token is not for this audience",
+        "it is for 'web', given to {'client_id': 'cli'}; the record wants audience 'api'",
+    )
+    told, reason = why(cli, idp.token(head={"typ": "JWT"}), **trusting(idp))
+    assert (told, reason) == ("The access token is invalid", "its typ is 'JWT', and tokens of corp have 'at+jwt' (typ)")
+    assert "the signature is not" in why(cli, idp.token(key=new_key(kid=idp.key.kid)), **trusting(idp))[1]
+    assert "it names the key" in why(cli, idp.token(key=new_key()), **trusting(idp))[1]
+    assert "bound to no key" in why(cli, idp.token(), dpop="required", **trusting(idp))[1]
+    told, reason = why(cli, idp.token())
+    assert "its typ" in reason or "no key here" in reason  # without a record it is a stranger's
+
+
+def test_an_issuer_that_gives_no_answer_leaves_it_open(cli, idp):
+    token, settings = idp.token(), trusting(idp)
+    idp.stop()
+    done = cli("token", "verify", input=token, **settings)
+    assert (done.code, done.out) == (2, "")
+    assert "gives no answer" in done.err
+
+
+@pytest.mark.parametrize("dpop", ["off", "optional", "required"])
+def test_whether_a_bound_token_counts_is_the_settings_say(cli, alice, dpop):
+    jkt = thumbprint(generate("ES256"))
+    bound, unbound = issued(cli, "--jkt", jkt)[0], issued(cli)[0]
+    assert judged(cli, bound, dpop=dpop)["accepted"] == (dpop != "off")
+    assert judged(cli, unbound, dpop=dpop)["accepted"] == (dpop != "required")

@@ -65,33 +65,33 @@ def read(claims: Mapping[str, Any], record: Issuer, tenant: str, times: Times) -
     Raises:
         InvalidToken: EXPIRED or AUDIENCE for a token that counts otherwise, INVALID for any other.
     """
-    exp, auth_time = _date(claims, "exp"), _date(claims, "auth_time")
-    born = [at for at in (_date(claims, "iat"), _date(claims, "nbf"), auth_time) if at is not None]
+    exp, auth_time = date_of(claims, "exp"), date_of(claims, "auth_time")
+    born = [at for at in (date_of(claims, "iat"), date_of(claims, "nbf"), auth_time) if at is not None]
     if exp is None or exp > times.now + times.longest + times.leeway or max(born, default=0) > times.now + times.leeway:
         raise InvalidToken
-    _text(claims, "jti")
+    text_of(claims, "jti")
     for name, wanted in record.require.items():
-        if not _has(claims, name, wanted):
+        if not has_claim(claims, name, wanted):
             raise InvalidToken
     found = Foreign(
-        user_id=_user_id(claims, record, tenant),
-        display_name=_text(claims, record.display_name) if record.display_name else "",
-        scopes=frozenset(one for path in record.scope_claims for one in _scopes(claims, path)) & record.scopes,
+        user_id=user_id_of(claims, record, tenant),
+        display_name=text_of(claims, record.display_name) if record.display_name else "",
+        scopes=frozenset(one for path in record.scope_claims for one in scopes_at(claims, path)) & record.scopes,
         exp=exp,
         auth_time=auth_time,
-        amr=tuple(dict.fromkeys(_array(claims.get("amr", [])))),
-        acr=_text(claims, "acr"),
-        jkt=_jkt(claims),
+        amr=tuple(dict.fromkeys(texts(claims.get("amr", [])))),
+        acr=text_of(claims, "acr"),
+        jkt=jkt_of(claims),
         payload=claims,
     )
-    if not _is_for_us(claims, record):
+    if not is_for_us(claims, record):
         raise InvalidToken(InvalidToken.AUDIENCE)
     if exp + times.leeway <= times.now:
         raise InvalidToken(InvalidToken.EXPIRED)
     return found
 
 
-def _date(claims: Mapping[str, Any], name: str) -> float | None:
+def date_of(claims: Mapping[str, Any], name: str) -> float | None:
     """A NumericDate, which may be a fraction (RFC 7519 §2); None: there is none."""
     if name not in claims:
         return None
@@ -101,7 +101,7 @@ def _date(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str:
+def text_of(claims: Mapping[str, Any], name: str) -> str:
     """A text without control characters; empty: there is none."""
     value = claims.get(name, "")
     if not isinstance(value, str) or CONTROL.search(value):
@@ -109,13 +109,13 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _array(value: object) -> list[str]:
+def texts(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) and not CONTROL.search(one) for one in value):
         raise InvalidToken
     return value
 
 
-def _has(claims: Mapping[str, Any], name: str, wanted: object) -> bool:
+def has_claim(claims: Mapping[str, Any], name: str, wanted: object) -> bool:
     """Whether a claim has the value that is wanted, or one of them; true is not 1 here, as it is to Python."""
     if name not in claims:
         return False
@@ -124,7 +124,7 @@ def _has(claims: Mapping[str, Any], name: str, wanted: object) -> bool:
     return wanted is None or any(type(one) is type(value) and one == value for one in choices)
 
 
-def _user_id(claims: Mapping[str, Any], record: Issuer, tenant: str) -> str:
+def user_id_of(claims: Mapping[str, Any], record: Issuer, tenant: str) -> str:
     subject = claims.get(record.subject)
     if record.numeric_subject:
         if type(subject) is not int or subject < 0:
@@ -138,7 +138,7 @@ def _user_id(claims: Mapping[str, Any], record: Issuer, tenant: str) -> str:
     return found
 
 
-def _scopes(claims: Mapping[str, Any], path: Path) -> list[str]:
+def scopes_at(claims: Mapping[str, Any], path: Path) -> list[str]:
     value: Any = claims
     for name in path:
         if not isinstance(value, Mapping):
@@ -147,29 +147,29 @@ def _scopes(claims: Mapping[str, Any], path: Path) -> list[str]:
             return []
         value = value[name]
     if isinstance(value, str) and path in (("scope",), ("scp",)):
-        return _array([value])[0].split(" ")
+        return texts([value])[0].split(" ")
     if path == ("scope",):
         raise InvalidToken
-    return _array(value)
+    return texts(value)
 
 
-def _is_for_us(claims: Mapping[str, Any], record: Issuer) -> bool:
+def is_for_us(claims: Mapping[str, Any], record: Issuer) -> bool:
     audience = claims.get("aud", [])
-    audiences = _array([audience] if isinstance(audience, str) else audience)
-    clients = [_text(claims, name) for name in record.client_claims if name in claims]
+    audiences = texts([audience] if isinstance(audience, str) else audience)
+    clients = [text_of(claims, name) for name in record.client_claims if name in claims]
     if record.audience and not set(audiences) & set(record.audience):
         return False
     return not record.client_id or (bool(clients) and set(clients) <= set(record.client_id))
 
 
-def _jkt(claims: Mapping[str, Any]) -> str:
+def jkt_of(claims: Mapping[str, Any]) -> str:
     """A token that is bound in a way that nobody checks here (RFC 8705) must not count as if it were free."""
     if "cnf" not in claims:
         return ""
     confirmation = claims["cnf"]
     if not isinstance(confirmation, Mapping) or set(confirmation) != {"jkt"}:
         raise InvalidToken
-    jkt = _text(confirmation, "jkt")
+    jkt = text_of(confirmation, "jkt")
     if not jkt:
         raise InvalidToken
     return jkt
