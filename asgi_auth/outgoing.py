@@ -224,6 +224,7 @@ class Exchange(Context):
         verdict = self.verdict(message["status"])
         if verdict is not None and (self.refusals == "ours" or verdict is not self.refusal):
             self._replaced = self._dropped = True
+            self.is_plain = False  # nor does the rest of the application's answer go out
             await self.turn_away(verdict)
             return
         if verdict is not None:

@@ -35,7 +35,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from asgi_auth import Auth, AuthMiddleware, NoSessionData
-from asgi_auth.errors import CredentialError
+from asgi_auth.errors import CredentialError, LoginRequired
 from asgi_auth.guards import Requirement, check
 
 
@@ -635,3 +635,21 @@ async def test_a_password_login_by_any_other_cookie_is_still_a_login() -> None:
             assert (await client.post("/auth/login", json=body, headers=headers)).status_code == 200
             form = {"grant_type": "password", **body}
             assert (await client.post("/auth/token", data=form, headers=headers)).status_code == 200
+
+
+async def test_what_a_verb_refuses_takes_the_place_of_the_whole_error_page(anyio_backend: str) -> None:
+    """Frameworks make a 500 of it, in several messages, of which none may follow ours."""
+    auth = new_auth()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await auth.elevate(scope, amr="otp")
+        except LoginRequired:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b"Internal ", "more_body": True})
+            await send({"type": "http.response.body", "body": b"Server Error"})
+
+    reply = await call(AuthMiddleware(app, auth), http_scope("/", "POST"))
+    assert [message["type"] for message in reply.messages] == ["http.response.start", "http.response.body"]
+    assert (reply.status, reply.json()["error"]) == (401, "login_required")
+    await auth.aclose()
