@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import nullcontext
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -19,6 +20,7 @@ from asgi_auth.durations import format_duration, parse_duration
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.logins import Logins
 from asgi_auth.model import Session, User, methods, scope_tokens
+from asgi_auth.refresh_cookie import must_be_kept
 from asgi_auth.renewals import Renewals
 from asgi_auth.stores import Keep
 from asgi_auth.tokens.dpop import is_thumbprint
@@ -248,6 +250,7 @@ class Auth(Accounts):
         acr: str = "",
         lifetime: float | str | timedelta | None = None,
         jkt: str = "",
+        request: Any = None,
     ) -> TokenPair:
         """A new session in JWT mode for a user whom the application has authenticated: access and refresh token.
 
@@ -257,8 +260,11 @@ class Auth(Accounts):
             scopes: no more than these, now and later; None: all that the user has at any time.
             amr, acr, lifetime: as in `login`.
             jkt: thumbprint of the key that the tokens are bound to (RFC 9449 §6), with whose proof alone they count.
+            request: whose answer brings them to the client, before it begins: with `REFRESH_COOKIE` it carries the
+                refresh token as a cookie, and the session is listed with its device.
 
         Raises:
+            CookieNotKept: the browser would drop that cookie.
             ValueError: `jkt` is none, or `DPOP` does not allow it, or does not do without.
             InvalidScope: the user has not all of `scopes`.
             SessionLimit, InvalidCredentials, StoreUnavailable: as `login`.
@@ -271,11 +277,16 @@ class Auth(Accounts):
             raise ValueError("ASGI_AUTH_DPOP=off: tokens that are bound to a jkt would be refused")
         if not jkt and self.settings.dpop == "required":
             raise ValueError("ASGI_AUTH_DPOP=required: give the jkt of the key that these tokens are bound to")
-        parts = await self.opened()
-        row = await parts.users.reconcile(user)
-        return await Logins(parts).by_token(
-            row, client_id=client_id, asked=asked, amr=used, acr=acr, lifetime=seconds, jkt=jkt
-        )
+        context = None if request is None else self._context(request)
+        with nullcontext() if context is None else context.answering():
+            parts = await self.opened()
+            if context is not None:
+                context.must_be_early()
+                must_be_kept(context)
+            row = await parts.users.reconcile(user)
+            return await Logins(parts).by_token(
+                row, client_id=client_id, asked=asked, amr=used, acr=acr, lifetime=seconds, jkt=jkt, context=context
+            )
 
     async def refresh(
         self,

@@ -167,12 +167,14 @@ class Logins:
 
         Args:
             jkt: as in `Grants.prepare`.
+            context: of the request whose answer brings it to the client, in a cookie if that is set so.
 
         Raises:
             InvalidScope: the user has not all that was asked, or has too much for a token.
             ConfigurationError: there are public keys alone.
         """
         await self._parts.keys.signing_key()  # before there is a session that nobody could use
+        before = None if context is None else refresh_cookie.shown(context)
         client = Client() if context is None else context.client
         new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr, jkt=jkt)
         new = replace(new, acr=acr, lifetime=lifetime or new.lifetime)
@@ -187,6 +189,8 @@ class Logins:
         self._parts.audit.record(
             audit.TOKEN_CREATED, row.id, pair.scope, request=facts(context), sid=new.sid, backend="jwt"
         )
+        if context is not None:
+            await refresh_cookie.hand_over(context, self._parts, pair, before)
         return pair
 
     async def refresh(

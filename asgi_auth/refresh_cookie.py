@@ -55,12 +55,16 @@ def hand_out(context: Context, pair: TokenPair) -> None:
     context.carry(cookie.set(pair.refresh_token, pair.refresh_expires_in, now=context.auth.clock()))
 
 
-async def take_over(context: Context, parts: Parts, before: str | None) -> None:
-    """Whoever logs in has done with the login that the browser kept until now. A late logout clears nothing then."""
+async def hand_over(context: Context, parts: Parts, pair: TokenPair, before: str | None) -> None:
+    """The same for a login, which has done with the one that the browser kept until now. A late logout clears nothing
+    then."""
+    if context.refresh_cookie is None:
+        return
     sid = None if before is None else parts.grants.session_of(before)
     if sid is not None:
         over = await parts.store.end(sid, "replaced") or await parts.store.supersede(sid)
         await parts.endings.tell([over], context.facts)
+    hand_out(context, pair)
 
 
 async def leave(context: Context, parts: Parts, token: str | None, gone: Ended | None) -> None:

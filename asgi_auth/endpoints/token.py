@@ -105,10 +105,8 @@ async def spent(call: Call, proof: Proof | None) -> str:
     return proof.jkt
 
 
-def pair_answer(call: Call, pair: TokenPair, *, cookie: bool) -> Answer:
+def pair_answer(pair: TokenPair, *, cookie: bool) -> Answer:
     """RFC 6749 §5.1. `cookie`: the refresh token travels in that, and not in the body."""
-    if cookie:
-        refresh_cookie.hand_out(call.context, pair)
     return json_answer(200, pair.public(refresh_token=not cookie), headers=[(b"pragma", b"no-cache")])
 
 
@@ -121,20 +119,18 @@ async def first_pair(
     asked: frozenset[str] | None,
     proof: Proof | None,
 ) -> Answer:
-    """The tokens of a login by password. What the browser keeps instead of them takes the place of what it kept.
+    """The tokens of a login by password.
 
     Raises:
         CookieNotKept: it would drop the cookie; the password is not looked at.
         CredentialError: see `check_password` and `by_token`.
     """
-    context, keeps = call.context, call.settings.refresh_cookie
+    context = call.context
     refresh_cookie.must_be_kept(context)
-    before = refresh_cookie.shown(context)
     row = await call.logins.check_password(context, username, password)
     jkt = await spent(call, proof)
     pair = await call.logins.by_token(row, client_id=client_id, asked=asked, amr=PASSWORD, jkt=jkt, context=context)
-    await refresh_cookie.take_over(context, call.parts, before)
-    return pair_answer(call, pair, cookie=keeps)
+    return pair_answer(pair, cookie=call.settings.refresh_cookie)
 
 
 async def _by_refresh_token(call: Call, body: dict[str, object], client_id: str) -> Answer:
@@ -149,7 +145,9 @@ async def _by_refresh_token(call: Call, body: dict[str, object], client_id: str)
     proof = await proof_of(call)
     jkt = await spent(call, proof if call.parts.grants.session_of(presented) else None)
     pair = await call.logins.refresh(presented, client_id=client_id, asked=asked, jkt=jkt, context=call.context)
-    return pair_answer(call, pair, cookie=named is None)
+    if named is None:
+        refresh_cookie.hand_out(call.context, pair)
+    return pair_answer(pair, cookie=named is None)
 
 
 async def _by_password(call: Call, body: dict[str, object], client_id: str) -> Answer:

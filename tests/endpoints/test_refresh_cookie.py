@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from asgi_auth import Auth
+from asgi_auth import Auth, User
 from asgi_auth.errors import StoreUnavailable
 
 HTTPS = "https://app.example.com"
@@ -414,6 +414,46 @@ async def test_an_elevation_replaces_the_cookie(houses: Any) -> None:
     other = await house.auth.issue(await _alice(house))
     answer = await house.stranger().post("/step-up", headers=bearer(other.access_token))
     assert set_cookies(answer) == []
+
+
+def entering() -> Starlette:
+    """An application that has found out by itself who somebody is."""
+
+    async def enter(request: Request) -> JSONResponse:
+        pair = await Auth.of(request).issue(User("alice", scopes=frozenset({"read"})), request=request)
+        return JSONResponse(pair.public(refresh_token=not Auth.of(request).settings.refresh_cookie))
+
+    return Starlette(routes=[Route("/enter", enter, methods=["POST"])])
+
+
+async def test_a_login_of_the_application_hands_out_the_cookie_too(houses: Any) -> None:
+    house = await houses(refresh_cookie=True, url=HTTPS, base_url=HTTPS, app=entering())
+    for _ in range(2):  # the second one takes the place of the first
+        answer = await house.client.post("/enter", headers={**SAME, "user-agent": "Firefox/140.0"})
+        assert sorted(answer.json()) == ["access_token", "expires_in", "scope", "token_type"]
+        assert (await refresh(house)).status_code == 200
+    [session] = await house.auth.sessions("alice")
+    assert session.client.user_agent == "Firefox/140.0"
+    refused = await house.client.post("/enter", headers=OTHERS)
+    assert (refused.status_code, set_cookies(refused)) == (403, [])
+
+
+async def test_without_the_setting_a_login_of_the_application_sets_no_cookie(houses: Any) -> None:
+    house = await houses(url=HTTPS, base_url=HTTPS, app=entering())
+    answer = await house.client.post("/enter")
+    assert set_cookies(answer) == []
+    assert (await refresh(house, refresh_token=answer.json()["refresh_token"])).status_code == 200
+
+
+async def test_a_login_of_an_application_that_fails_before_its_answer_is_ended(houses: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await Auth.of(scope).issue(User("alice"), request=scope)
+        raise RuntimeError("before the answer")
+
+    house = await houses(refresh_cookie=True, url=HTTPS, base_url=HTTPS, app=app)
+    with pytest.raises(RuntimeError, match="before the answer"):
+        await house.client.post("/enter", headers=SAME)
+    assert await house.auth.sessions("alice") == []
 
 
 async def test_no_answer_and_no_log_holds_the_refresh_token(house: House, caplog: pytest.LogCaptureFixture) -> None:
