@@ -18,11 +18,11 @@ async def claims_of(parts: Parts, token: str) -> Claims | None:
     """
     if not token.isascii():
         return None
-    raw = token.encode("ascii")
-    await parts.keys.learn(parts.tokens.kid_of(raw))
-    await parts.keys.prove()
     try:
-        return parts.tokens.verify(raw, parts.keys.find, now=parts.clock())
+        compact = parts.tokens.parse(token.encode("ascii"))
+        await parts.keys.learn(compact.header["kid"])
+        await parts.keys.prove()
+        return parts.tokens.check(compact, parts.keys.find, now=parts.clock())
     except InvalidToken:
         return None
 

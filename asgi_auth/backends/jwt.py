@@ -137,10 +137,11 @@ class JWTBackend:
 
     async def _verified(self, credential: bytes) -> _Verified | Rejected:
         keys = self._view.keys_changed
-        kid = self._tokens.kid_of(credential) or ""
-        await self._keys.learn(kid, lenient=self._revocation != "strict")
         try:
-            claims = self._tokens.verify(credential, self._keys.find, now=self._clock())
+            compact = self._tokens.parse(credential)
+            kid = compact.header["kid"]
+            await self._keys.learn(kid, lenient=self._revocation != "strict")
+            claims = self._tokens.check(compact, self._keys.find, now=self._clock())
         except InvalidToken as refusal:
             return Rejected(error=refusal.description, forged=refusal.description != InvalidToken.EXPIRED)
         until = min(claims.exp + self._tokens.leeway, self._keys.good_until(kid))

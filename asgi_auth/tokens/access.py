@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from asgi_auth.errors import InvalidScope, InvalidToken
 from asgi_auth.tokens.claims import HISTORY, Claims, read_claims
-from asgi_auth.tokens.jose import VerifyingKey, encode_base64url, json_segment, kid_of, parse
+from asgi_auth.tokens.jose import Compact, VerifyingKey, encode_base64url, json_segment, parse
 from asgi_auth.tokens.keys import SigningKey
 
 TYPES = frozenset({"at+jwt", "application/at+jwt"})
@@ -95,9 +95,14 @@ class AccessTokens:
             raise InvalidScope("These scopes make a token that is too large: ask for fewer")
         return token
 
-    def kid_of(self, token: bytes) -> str | None:
-        """See `kid_of`."""
-        return kid_of(token, self.max_size)
+    def parse(self, token: bytes) -> Compact:
+        """Take an access token apart, in whose header its type and the name of its key (`kid`) are right; nothing is
+        verified. Raises InvalidToken: it is none."""
+        compact = parse(token, max_size=self.max_size)
+        header = compact.header
+        if "kid" not in header or header.get("typ", "").lower() not in TYPES:
+            raise InvalidToken
+        return compact
 
     def verify(self, token: bytes, find_key: Callable[[str], VerifyingKey | None], *, now: float) -> Claims:
         """Read an access token (RFC 9068 §4): form, header, key and signature, and only then what it says.
@@ -108,11 +113,11 @@ class AccessTokens:
         Raises:
             InvalidToken: EXPIRED or AUDIENCE for a token that is ours otherwise, INVALID for any other.
         """
-        compact = parse(token, max_size=self.max_size)
-        header = compact.header
-        if header.get("typ", "").lower() not in TYPES or "kid" not in header:
-            raise InvalidToken
-        key = find_key(header["kid"])
+        return self.check(self.parse(token), find_key, now=now)
+
+    def check(self, compact: Compact, find_key: Callable[[str], VerifyingKey | None], *, now: float) -> Claims:
+        """The same of one that `parse` took apart."""
+        key = find_key(compact.header["kid"])
         if key is None:
             raise InvalidToken
         key.verify(compact)

@@ -54,7 +54,7 @@ class Claims(NamedTuple):
         acr: None: not known.
         amr_at: when each of `amr` was used; None: all of them at `auth_time`.
         cnf: with the proof of which key alone it counts (RFC 9449 §6.1); a kind of proof that is not known refuses it.
-        all: None: none but the claims that each token has, and `acr`.
+        all: None: none but the claims that each token has, `acr` and `cnf`.
     """
 
     iss: Text
@@ -81,7 +81,11 @@ class Claims(NamedTuple):
         if self.all is not None:
             return self.all
         said = dict(zip(_FORMS, self, strict=False)) | {"amr": FrozenList(self.amr)}
-        return FrozenDict(said if self.acr is None else {**said, "acr": self.acr})
+        if self.acr is not None:
+            said["acr"] = self.acr
+        if self.cnf is not None:
+            said["cnf"] = FrozenDict(jkt=self.jkt)
+        return FrozenDict(said)
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -162,7 +166,7 @@ _FORMS = {
     "ver": _NUMBER,
 }
 _MEMBERS = ",".join(f'"{name}":{form}' for name, form in _FORMS.items())
-_USUAL = re.compile(rf'\{{{_MEMBERS}(?:,"acr":{_TEXT})?\}}')
+_USUAL = re.compile(rf'\{{{_MEMBERS}(?:,"acr":{_TEXT})?(?:,"cnf":\{{"jkt":"({THUMBPRINT})"\}})?\}}')
 """A payload as `issue` writes it: these claims in this order, no escapes, no spaces, so that there is one reading."""
 
 
@@ -174,12 +178,15 @@ def read_usual(payload: bytes) -> Claims | None:
         return None
     if form is None:
         return None
-    iss, sub, aud, exp, iat, nbf, jti, client_id, sid, scope, auth_time, amr, ver, acr = form.groups()
+    iss, sub, aud, exp, iat, nbf, jti, client_id, sid, scope, auth_time, amr, ver, acr, jkt = form.groups()
     issued = int(iat)
     begins = issued if nbf == iat else int(nbf)
     login = issued if auth_time == iat else int(auth_time)
     methods = _methods(amr)
-    return Claims(iss, sub, aud, int(exp), issued, begins, jti, client_id, sid, scope, login, methods, int(ver), acr)
+    cnf: dict[Literal["jkt"], str] | None = None if jkt is None else {"jkt": jkt}
+    return Claims(
+        iss, sub, aud, int(exp), issued, begins, jti, client_id, sid, scope, login, methods, int(ver), acr, None, cnf
+    )
 
 
 @lru_cache(maxsize=64)

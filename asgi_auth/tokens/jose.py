@@ -135,35 +135,16 @@ def parse(token: bytes, *, max_size: int = MAX_SIZE, brings_key: bool = False) -
     Raises:
         InvalidToken: not three canonical base64url segments, or a header that breaks a rule.
     """
-    _check_form(token, max_size)
+    if not isinstance(token, bytes) or len(token) > max_size or token.translate(None, _ALPHABET) != b"..":
+        raise InvalidToken
     signing_input, _, signature = token.rpartition(b".")
     head, _, payload = signing_input.partition(b".")
-    header = _header(head, _REFUSED_IN_PROOFS if brings_key else REFUSED)
+    read = _known_header if len(head) <= _USUAL_HEADER else _read_header
+    header = read(head, _REFUSED_IN_PROOFS if brings_key else REFUSED)
     try:
         return Compact(header, _decode(payload), signing_input, _decode(signature))
     except ValueError:
         raise InvalidToken from None
-
-
-def kid_of(token: bytes, max_size: int = MAX_SIZE) -> str | None:
-    """Which key a token claims to be signed with, for a look-up that may need I/O. None: it is refused in any case."""
-    try:
-        _check_form(token, max_size)
-        kid: str | None = _header(token.partition(b".")[0]).get("kid")
-    except InvalidToken:
-        return None
-    return kid
-
-
-def _check_form(token: bytes, max_size: int) -> None:
-    """Two dots, and nothing else that is foreign to base64url."""
-    if not isinstance(token, bytes) or len(token) > max_size or token.translate(None, _ALPHABET) != b"..":
-        raise InvalidToken
-
-
-def _header(segment: bytes, refused: frozenset[str] = REFUSED) -> Mapping[str, Any]:
-    """What stands in a header that keeps the rules."""
-    return (_known_header if len(segment) <= _USUAL_HEADER else _read_header)(segment, refused)
 
 
 def _read_header(segment: bytes, refused: frozenset[str]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from asgi_auth.tokens.claims import Claims, read_any, read_claims, read_usual
 from asgi_auth.tokens.jose import parse
 
 KEY = signing_key("HS256")
+THUMBPRINT = "clP87VYjEjHbmRymtOBdjE-iMs-pn9WEOPlEAQRADkk"
 
 
 def issued(**changes: Any) -> bytes:
@@ -72,6 +73,8 @@ def agree(payload: bytes) -> None:
         {"subject": "ü\u2603\U0001f600"},
         {"amr": {"pwd": NOW, "otp": NOW}},
         {"acr": "urn:two"},
+        {"jkt": THUMBPRINT},
+        {"jkt": THUMBPRINT, "acr": "urn:two"},
         {"generation": 999, "history": ("0badcafe", 7)},
         {"auth_time": 0, "amr": {"pwd": 0}, "revision": 0},
     ],
@@ -104,7 +107,7 @@ numbers = st.integers(-2, 2**54) | st.sampled_from([-1, 0, 1.0, True, 10**15 - 1
 values = texts | numbers | st.none() | st.lists(texts | numbers, max_size=3) | st.dictionaries(texts, texts, max_size=2)
 
 
-@given(st.dictionaries(st.sampled_from([*claims(), "acr", "amr_at", "foo"]), values, max_size=3))
+@given(st.dictionaries(st.sampled_from([*claims(), "acr", "amr_at", "cnf", "foo"]), values, max_size=3))
 @example({"amr": ['pwd","otp']})
 @example({"all": 7, "payload": 7})
 @example({"exp": 2**53, "acr": "x"})
@@ -135,7 +138,18 @@ PIECES = [
         b"1e3",
         b".5",
     ),
-    *(b"\\u0041", b"\\ud800", b'"sub":"43",', b'"exp":1,', b',"acr":"x"', b',"acr":""', b"\xc3\xbc", b"\xef\xbb\xbf"),
+    *(
+        b"\\u0041",
+        b"\\ud800",
+        b'"sub":"43",',
+        b'"exp":1,',
+        b',"acr":"x"',
+        b',"acr":""',
+        b',"cnf":{"jkt":"' + THUMBPRINT.encode() + b'"}',
+        b',"cnf":{}',
+        b"\xc3\xbc",
+        b"\xef\xbb\xbf",
+    ),
     *(b"null", b"true", b"NaN", "１".encode(), b'","', b'["pwd"]', b"99999999999999999"),
 ]
 
