@@ -100,7 +100,7 @@ class AccessTokens:
         verified. Raises InvalidToken: it is none."""
         compact = parse(token, max_size=self.max_size)
         header = compact.header
-        if "kid" not in header or header.get("typ", "").lower() not in TYPES:
+        if "kid" not in header or (header.get("typ") != "at+jwt" and header.get("typ", "").lower() not in TYPES):
             raise InvalidToken
         return compact
 

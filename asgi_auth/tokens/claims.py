@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, SkipValidation, Strict, TypeAdapter
@@ -119,6 +119,10 @@ class Claims(NamedTuple):
         return epoch.hex(), era
 
 
+_claims = partial(tuple.__new__, Claims)
+"""What `Claims(…)` does for one that is whole, without a function in between."""
+
+
 def generation_of(jti: str) -> int:
     """Of which refresh token's pair an access token with this `jti` is."""
     return int(jti.partition(".")[0])
@@ -184,8 +188,26 @@ def read_usual(payload: bytes) -> Claims | None:
     login = issued if auth_time == iat else int(auth_time)
     methods = _methods(amr)
     cnf: dict[Literal["jkt"], str] | None = None if jkt is None else {"jkt": jkt}
-    return Claims(
-        iss, sub, aud, int(exp), issued, begins, jti, client_id, sid, scope, login, methods, int(ver), acr, None, cnf
+    return _claims(
+        (
+            iss,
+            sub,
+            aud,
+            int(exp),
+            issued,
+            begins,
+            jti,
+            client_id,
+            sid,
+            scope,
+            login,
+            methods,
+            int(ver),
+            acr,
+            None,
+            cnf,
+            None,
+        )
     )
 
 

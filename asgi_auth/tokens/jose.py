@@ -10,12 +10,11 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jwt.algorithms import Algorithm as Scheme
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 from pydantic_core import SchemaValidator, core_schema
@@ -88,6 +87,10 @@ class Compact(NamedTuple):
         return "Compact(…)"  # the token may be alive: keep it out of logs and tracebacks
 
 
+_compact = partial(tuple.__new__, Compact)
+"""Each token comes through here: what `Compact(…)` does, without a function in between."""
+
+
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _PADDED = (b'"', b'==="', b'=="', b'="')
 _from_base64 = SchemaValidator(
@@ -142,7 +145,7 @@ def parse(token: bytes, *, max_size: int = MAX_SIZE, brings_key: bool = False) -
     read = _known_header if len(head) <= _USUAL_HEADER else _read_header
     header = read(head, _REFUSED_IN_PROOFS if brings_key else REFUSED)
     try:
-        return Compact(header, _decode(payload), signing_input, _decode(signature))
+        return _compact((header, _decode(payload), signing_input, _decode(signature)))
     except ValueError:
         raise InvalidToken from None
 
@@ -326,6 +329,12 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Algorithm], Any]] = {
 }
 
 
+def _der_integer(number: bytes) -> bytes:
+    """A number of less than 128 bytes as an INTEGER of X.690 §8.3: as short as it gets, and not negative."""
+    digits = number.lstrip(b"\0") or b"\0"
+    return b"\x02%c%b" % (len(digits), digits) if digits[0] < 128 else b"\x02%c\0%b" % (len(digits) + 1, digits)
+
+
 def _checker(key: Any, algorithm: Algorithm) -> Callable[[bytes, bytes], bool]:
     """What says whether a message has this signature, by False or InvalidSignature; whatever it needs is made once."""
     scheme, size = algorithm.scheme, algorithm.size
@@ -335,8 +344,9 @@ def _checker(key: Any, algorithm: Algorithm) -> Callable[[bytes, bytes], bool]:
         def check_ecdsa(message: bytes, signature: bytes) -> bool:
             if len(signature) != 2 * size:
                 return False
-            r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
-            key.verify(encode_dss_signature(r, s), message, ecdsa)
+            pair = _der_integer(signature[:size]) + _der_integer(signature[size:])
+            length = b"%c" % len(pair) if len(pair) < 128 else b"\x81%c" % len(pair)
+            key.verify(b"0" + length + pair, message, ecdsa)
             return True
 
         return check_ecdsa

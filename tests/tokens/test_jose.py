@@ -11,6 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import example, given
 from hypothesis import strategies as st
 from joserfc import jwk as joserfc_jwk
@@ -22,8 +23,10 @@ from asgi_auth.http.strict import strict_json
 from asgi_auth.tokens import verify_jws
 from asgi_auth.tokens.jose import (
     ALGORITHMS,
+    Compact,
     InvalidKey,
     VerifyingKey,
+    _der_integer,
     decode_base64url,
     encode_base64url,
     parse,
@@ -449,6 +452,32 @@ def test_joserfc_verifies_what_we_sign_and_we_what_it_signs(algorithm: str) -> N
 def test_signatures_are_deterministic(algorithm: str) -> None:
     key = signing_key(algorithm)
     assert key.sign(b"x") == key.sign(b"x")
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512"])
+def test_signatures_whose_numbers_are_short_or_begin_with_a_one_bit_verify(algorithm: str) -> None:
+    """What becomes of r and s in DER depends on how they begin."""
+    key, size, seen = signing_key(algorithm), ALGORITHMS[algorithm].size, set()
+    # P-521's numbers have 521 bits: their first byte is 0 or 1.
+    wanted = 4 if algorithm == "ES512" else 6
+    for number in itertools.count():
+        if len(seen) == wanted:
+            break
+        message = b"%d" % number
+        signature = key.sign(message)
+        kinds = {(at, min(signature[at], 1) + (signature[at] >> 7)) for at in (0, size)}
+        if kinds - seen:
+            key.verifying.verify(Compact({"alg": algorithm}, b"", message, signature))
+            seen |= kinds
+
+
+@given(st.binary(min_size=1, max_size=66))
+@example(b"\0" * 66)
+@example(b"\0\x80")
+@example(b"\0" * 65 + b"\x7f")
+def test_a_number_in_der_is_what_cryptography_writes(number: bytes) -> None:
+    whole = encode_dss_signature(int.from_bytes(number, "big"), 1)
+    assert whole.endswith(_der_integer(number) + b"\x02\x01\x01")
 
 
 def test_random_signatures_of_every_length_are_refused() -> None:
