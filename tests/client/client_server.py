@@ -23,7 +23,8 @@ from clocks import Clock
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from asgi_auth import Auth, AuthMiddleware, Settings, User, require
 from asgi_auth.directory import StoreDirectory
@@ -55,7 +56,14 @@ async def stream(request: Request) -> Response:
     return StreamingResponse(ticks())
 
 
+async def greet(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_json({"user": socket.user.id, "scopes": sorted(socket.user.scopes)})
+    await socket.close()
+
+
 ROUTES = [
+    WebSocketRoute("/ws", greet),
     Route("/stream", stream),
     Route("/private", private, methods=["GET", "POST"]),
     Route("/away", away, methods=["GET", "POST"]),
