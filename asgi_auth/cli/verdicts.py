@@ -64,12 +64,12 @@ async def verdict(auth: Auth, token: str) -> Verdict:
 
 async def _of_access(auth: Auth, token: bytes) -> Verdict:
     parts, now = auth.parts, auth.clock()
-    await parts.keys.learn(parts.tokens.kid_of(token))
-    reasons = explain(token, parts.tokens, parts.keys.find, now=now)
     try:
-        claims = parts.tokens.verify(token, parts.keys.find, now=now)
+        compact = parts.tokens.parse(token)
+        await parts.keys.learn(compact.header["kid"])
+        claims = parts.tokens.check(compact, parts.keys.find, now=now)
     except InvalidToken as refusal:
-        return Verdict(refusal.description, tuple(reasons))
+        return Verdict(refusal.description, tuple(explain(token, parts.tokens, parts.keys.find, now=now)))
     unfit = _unfit(auth, claims.jkt)
     if unfit is not None:
         return unfit
@@ -83,7 +83,7 @@ async def _of_access(auth: Auth, token: bytes) -> Verdict:
         f"it is an access token of user {claims.sub}, session {claims.sid}, client {claims.client_id}",
         f"its scope is {claims.scope}" if claims.scope else "it has no scope",
         f"it expires at {moment(claims.exp)} and is taken for another {spell_duration(good_for)}",
-        f"the key {parts.tokens.kid_of(token)} has signed it",
+        f"the key {compact.header['kid']} has signed it",
     ]
     if claims.jkt:
         facts.append(f"it is bound to a key: it counts with proofs of {claims.jkt} alone (DPoP)")
