@@ -126,6 +126,7 @@ def test_a_token_names_the_key_that_it_is_bound_to() -> None:
         {"jkt": KEY.kid, "x5t#S256": KEY.kid},
         {"jwk": {}},
     ],
+    ids=range(11),
 )
 def test_a_token_that_is_bound_in_a_way_that_nobody_checks_is_refused(cnf: Any) -> None:
     """It must not count as if it were bound to nothing."""
