@@ -16,7 +16,7 @@ from pydantic import BeforeValidator as Read
 from pydantic import Field, SecretBytes, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from asgi_auth import readers
+from asgi_auth import key_files, readers
 from asgi_auth.contradictions import contradictions
 from asgi_auth.durations import DAY, HOUR, MINUTE, Rate, parse_duration
 from asgi_auth.errors import ConfigurationError
@@ -302,13 +302,10 @@ class Settings(BaseSettings):
         if self.jwt_key_file is None:
             return {}
         try:
-            files = _newest_first(self.jwt_key_file) if self.jwt_key_file.is_dir() else [self.jwt_key_file]
-        except OSError as error:
-            what = f"the directory cannot be read: {error.strerror}"
-            raise ConfigurationError(_problem("jwt_key_file", what)) from error
-        if not files:
-            raise ConfigurationError(_problem("jwt_key_file", "there is no file in this directory"))
-        return {f"{VARIABLES}JWT_KEY_FILE ({file})": _text_of(file) for file in files}
+            texts = key_files.texts(self.jwt_key_file)
+        except ValueError as error:
+            raise ConfigurationError(_problem("jwt_key_file", str(error))) from error
+        return {f"{VARIABLES}JWT_KEY_FILE ({file})": text for file, text in texts.items()}
 
     def describe(self, *, changed: bool = False) -> dict[str, str]:
         """Every variable with its value as text, fit to be shown: secrets as `set (2)`, the store without its password.
@@ -324,26 +321,6 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
         for variable, text in self.describe(changed=True).items():
             yield variable.removeprefix(VARIABLES).lower(), text
-
-
-def _newest_first(directory: Path) -> list[Path]:
-    """The files of a directory, the last name first. Hidden ones are not of it: Kubernetes keeps a secret's files in
-    one, with a link to each."""
-    found = [one for one in directory.iterdir() if not one.name.startswith(".") and not one.is_dir()]
-    return sorted(found, key=lambda one: one.name, reverse=True)
-
-
-def _text_of(file: Path) -> str:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        text = ""
-    except OSError as error:
-        what = f"the file {file} cannot be read: {error.strerror}"
-        raise ConfigurationError(_problem("jwt_key_file", what)) from error
-    if not text.strip():
-        raise ConfigurationError(_problem("jwt_key_file", f"the file {file} holds no text in UTF-8"))
-    return text
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:

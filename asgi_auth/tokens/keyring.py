@@ -289,14 +289,13 @@ class KeyRing:
         return self._asked
 
     def _take(self, text: str | None, number: int) -> None:
+        if text != self._text:
+            ring = ring_text.parse(text, self._secrets)
+            self._revoked.update(ring.revoked)
+            self._ring = ring.without(self._revoked)
+            self._text = text
+            self._by_kid = {one.key.kid: (one.key.verifying, one.until) for one in self._ring.keys}
         self._taken = number
-        if text == self._text:
-            return
-        ring = ring_text.parse(text, self._secrets)
-        self._revoked.update(ring.revoked)
-        self._ring = ring.without(self._revoked)
-        self._text = text
-        self._by_kid = {one.key.kid: (one.key.verifying, one.until) for one in self._ring.keys}
 
     async def _change(self, change: Callable[[Ring, float], Ring], *, reseal: bool = False) -> None:
         """Read, change and write until nobody else wrote in between. A change makes keys, which takes a thread."""

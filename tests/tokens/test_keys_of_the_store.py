@@ -278,3 +278,24 @@ async def test_a_change_of_secret_writes_the_ring_once(clock: Clock) -> None:
         await ring.signing_key()
         await ring.learn("unknown")
     assert await store.keys() == resealed
+
+
+async def test_a_ring_that_can_no_longer_be_read_is_an_error_for_everybody_who_asks(clock: Clock) -> None:
+    store = Counting(clock)
+    old, new = ring_over(store, clock, secrets=(b"o" * 32,)), ring_over(store, clock, secrets=(b"n" * 32, b"o" * 32))
+    await old.open()
+    kid = (await old.signing_key()).kid
+    await new.open()  # the old process was to know the new secret first
+    clock.advance(READ_INTERVAL)
+    refused = 0
+
+    async def learn() -> None:
+        nonlocal refused
+        with pytest.raises(ConfigurationError, match="ASGI_AUTH_SECRET"):
+            await old.learn(kid)
+        refused += 1
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(learn)
+    assert refused == 5
