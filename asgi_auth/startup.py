@@ -22,7 +22,7 @@ def announce(parts: Parts) -> None:
         parts.store_name,
         _cookies(parts),
         settings.jwt_algorithm if "jwt" in settings.backends else "off",
-        settings.issuer,
+        " and ".join([settings.issuer, *(one.name for one in settings.jwt_trusted_issuers)]),
         f"{settings.prefix}/*, /.well-known/jwks.json, /.well-known/oauth-authorization-server"
         if settings.prefix
         else "no paths",

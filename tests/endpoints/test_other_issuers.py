@@ -43,6 +43,15 @@ async def test_a_token_of_a_trusted_issuer_is_a_user_here(houses: Any, idp: Loca
     assert idp.asked == {OIDC: 1, JWKS: 1}
 
 
+async def test_the_start_says_whose_tokens_count(
+    houses: Any, idp: LocalIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "asgi_auth")
+    house = await houses(**trusting(idp))
+    await house.auth.opened()
+    assert "tokens ES256 of issuer asgi-auth and idp;" in caplog.text
+
+
 async def test_our_own_tokens_count_beside_those_of_others(houses: Any, idp: LocalIssuer) -> None:
     house = await houses(**trusting(idp))
     ours = (await house.tokens())["access_token"]
