@@ -172,6 +172,8 @@ class Issuer:
         found: list[Path] = []
         for one in (given,) if isinstance(given, str) or not isinstance(given, Collection) else given:
             path = _texts("scope_claims", one)
+            if not all(path or ("",)):
+                raise ValueError("has a scope_claims with an empty name")
             for audience in self.audience if AUDIENCE in path else ("",):
                 found.append(tuple(audience if part == AUDIENCE else part for part in path))
         return found
@@ -230,6 +232,8 @@ def _check_identifiers(record: Issuer) -> None:
             raise ValueError(f"has an issuer with braces other than one /{HOLE}/ as a part of its path")
     if len({HOLE in iss for iss in record.identifiers}) > 1:
         raise ValueError(f"has an issuer with {HOLE} and one without: users of both could have one id")
+    if record.shared_ids and HOLE in record.issuer:
+        raise ValueError(f"has shared_ids and {HOLE}: each tenant could name the users of all others, and ours")
     for name in ("audience", "client_id", "client_claims"):
         if "" in getattr(record, name):
             raise ValueError(f"has an empty {name}")

@@ -67,6 +67,8 @@ def test_without_a_rule_on_who_a_token_is_for_the_start_is_refused() -> None:
         ("metadata_url", "data:,{}", "metadata_url"),
         ("scopes", 'a"b', "scope"),
         ("scope_claims", 7, "scope_claims"),
+        ("scope_claims", [[]], "empty name"),
+        ("scope_claims", ["scope", [""]], "empty name"),
         ("require", ["typ"], "require"),
         ("require", None, "require"),
         ("require", {"": "a"}, "require"),
@@ -145,6 +147,13 @@ def test_what_a_record_requires_takes_nothing_away_from_what_its_provider_does()
     record = Issuer.of("entra", **CORP, require={"tid": "t1"})
     assert record.require == {"ver": "2.0", "azp": None, "tid": "t1"}
     assert Issuer.of("entra", **CORP, require={"ver": "3.0"}).require == {"ver": "3.0", "azp": None}
+
+
+def test_tenants_of_one_issuer_never_share_the_ids_of_ours() -> None:
+    """Whoever owns one of the tenants would say who anybody is."""
+    hole = {"issuer": "https://login.example.com/{tenantid}", "jwks_url": "https://login.example.com/keys"}
+    assert "each tenant could name" in refusal({**CORP, **hole, "shared_ids": True})
+    assert Issuer.parse({**CORP, **hole})
 
 
 def test_a_role_of_each_audience_is_looked_for_where_keycloak_puts_it() -> None:
