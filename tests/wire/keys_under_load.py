@@ -119,7 +119,8 @@ class Load:
         self.revoking: set[str] = set()
         self.revoked: dict[str, float] = {}
         self.unannounced: set[str] = set()
-        self.kids: set[str] = set()
+        self.kids: dict[str, Token] = {}
+        """The latest token of each."""
         self.scene = ""
         self.over = threading.Event()
         self.plain = Verifier(lambda: self.servers[0].url, curious=False)
@@ -182,7 +183,7 @@ class Load:
             self.counts["tokens made"] += 1
             refresh_token = answer.json()["refresh_token"]
             token = Token.of(answer.json()["access_token"])
-            self.kids.add(token.kid)
+            self.kids[token.kid] = token
             tokens = [*tokens[-KEPT:], token]
             for one in {token, *random.sample(tokens, min(3, len(tokens)))}:
                 self.use(one)
@@ -231,7 +232,9 @@ class Load:
 
 
 def scheduled(load: Load, seconds: float) -> None:
+    known = len(load.kids)
     time.sleep(seconds)
+    _wait(lambda: len(load.kids) > known + 1)
 
 
 def rotated(load: Load, seconds: float) -> None:
@@ -249,11 +252,14 @@ def rotated_at_once(load: Load, seconds: float) -> None:
 def revoked(load: Load, seconds: float) -> None:
     for _ in _until(seconds):
         kid = load.signing().key.kid
+        _wait(lambda kid=kid: kid in load.kids, 2.0)
         load.revoking.add(kid)
         if not load.change(partial(Auth.revoke_key, kid=kid, wait=True)):
             continue  # it was retired and forgotten meanwhile
         load.revoked[kid] = time.time()
         load.counts["revoked keys"] += 1
+        for _ in range(2 * WORKERS if kid in load.kids else 0):
+            load.use(load.kids[kid])
         successor = load.signing()
         if time.time() - successor.created_at < load.lead + SLACK:  # it had been the next one for a moment only
             load.unannounced.add(successor.key.kid)
@@ -270,6 +276,12 @@ def another_algorithm(load: Load, seconds: float) -> None:
         time.sleep(min(seconds, load.lead))  # a line that nobody cares for is retired after six times as long
         load.enter()
         time.sleep(seconds)
+
+
+def _wait(until: Callable[[], bool], patience: float = 30.0) -> None:
+    end = time.monotonic() + patience
+    while not until() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def _until(seconds: float) -> Iterator[None]:
