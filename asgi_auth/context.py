@@ -185,10 +185,10 @@ class Context(Incoming, SessionData):
         try:
             yield
         except CredentialError as error:
-            self.raised = error
+            self.raised, self.is_plain = error, False
             raise
         except StoreUnavailable:
-            self.raised = Unavailable(retry_after=1)
+            self.raised, self.is_plain = Unavailable(retry_after=1), False
             raise
 
     def verdict(self, status: int) -> CredentialError | None:

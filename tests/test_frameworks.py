@@ -596,6 +596,20 @@ def test_an_exception_of_the_application_reaches_starlettes_testclient() -> None
         TestClient(AuthMiddleware(starlette_app(auth), auth)).get("/put-raise/x")
 
 
+async def test_what_a_verb_raises_is_one_whole_answer_where_the_framework_makes_a_500_of_it() -> None:
+    """Starlette answers 500 and raises on: nothing of its page may follow ours."""
+    auth = new_auth()
+
+    async def up(request: Request) -> Response:
+        await auth.elevate(request, amr="otp")
+        return Response()
+
+    reply = await call(AuthMiddleware(Starlette(routes=[Route("/", up)]), auth), http_scope("/"))
+    assert [message["type"] for message in reply.messages] == ["http.response.start", "http.response.body"]
+    assert (reply.status, reply.json()["error"]) == (401, "login_required")
+    await auth.aclose()
+
+
 async def test_a_token_that_is_bound_to_a_key_is_taken_and_refused_alike_everywhere(seat_name: str) -> None:
     """DPoP (RFC 9449): also where the application is mounted, since a proof names the whole URL."""
     auth = new_auth()
