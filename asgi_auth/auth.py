@@ -17,6 +17,7 @@ from asgi_auth.accounts import Accounts
 from asgi_auth.context import Context
 from asgi_auth.denials import deny
 from asgi_auth.durations import format_duration, parse_duration
+from asgi_auth.entrance import proof_of
 from asgi_auth.errors import ConfigurationError
 from asgi_auth.logins import Logins
 from asgi_auth.model import Session, User, methods, scope_tokens
@@ -239,6 +240,18 @@ class Auth(Accounts):
         return await deny(await self.opened(), token, wait=wait)
 
     # ------------------------------------------------------------------ tokens
+
+    async def proof(self, request: Any) -> str:
+        """Which key this request proves to have (RFC 9449 §5): its thumbprint, for `issue` and `refresh` in an endpoint
+        of the application's own. Empty: it came without a proof, or `DPOP=off`. The proof counts with it, once.
+
+        Raises:
+            InvalidProof: the proof will not do, or wants a nonce, or there is none and `DPOP=required`.
+            StoreUnavailable: nobody knows whether it has counted before.
+        """
+        context = self._context(request)
+        with context.answering():
+            return await (await self.opened()).proofs.spend(await proof_of(context))
 
     async def issue(
         self,

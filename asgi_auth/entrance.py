@@ -148,6 +148,21 @@ async def read_proof(context: Context, *, access_token: bytes | None = None) -> 
     return proof
 
 
+async def proof_of(context: Context) -> Proof | None:
+    """The proof of possession in a request for tokens (RFC 9449 §5); None: there is none, so they serve any bearer. It
+    has not counted yet: before the request is known to be somebody's, nothing is kept of it.
+
+    Raises:
+        InvalidProof: it will not do, or there must be one.
+    """
+    mode = context.auth.settings.dpop
+    if mode != "off" and values(context.scope["headers"], b"dpop"):
+        return await read_proof(context)
+    if mode == "required":
+        raise InvalidProof("Send a DPoP proof: tokens are bound to a key here")
+    return None
+
+
 async def _by_token(context: Context, presented: Credential) -> None:
     context.forbidden = TOKENS_CARRY_NO_DATA
     answer = await _by_others(context, presented)

@@ -61,8 +61,8 @@ class Proofs:
             raise NonceWanted(nonce=self.fresh_nonce())
         return proof
 
-    async def spend(self, proof: Proof) -> None:
-        """Let a proof count that was read, once.
+    async def spend(self, proof: Proof | None) -> str:
+        """Let a proof count that was read, once: the thumbprint of its key. Empty: there is none.
 
         What is kept of it outlasts its nonce in every process: the first may be a leeway behind the one that made the
         nonce, another one a leeway behind the first.
@@ -71,11 +71,14 @@ class Proofs:
             InvalidProof: it has counted before.
             StoreUnavailable: nobody knows.
         """
+        if proof is None:
+            return ""
         # Neither its text nor its signature: one proof has several of those.
         named = "\n".join((proof.jkt, proof.jti, proof.htu))
         key = hashlib.sha256(named.encode("utf-8")).hexdigest()
         if await self.store.seen_before(f"dpop {key}", NONCE_LIFETIME + 2 * self.leeway):
             raise InvalidProof("The DPoP proof was used before")
+        return proof.jkt
 
     def renewal(self, proof: Proof) -> str | None:
         """A fresh nonce for the client, if its own is no longer new (RFC 9449 §8.2)."""

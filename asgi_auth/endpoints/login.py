@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from asgi_auth.endpoints.call import Call
-from asgi_auth.endpoints.token import asked_scopes, client_of, first_pair, proof_of
-from asgi_auth.entrance import recall, refuse_cross_origin, shown
+from asgi_auth.endpoints.token import asked_scopes, client_of, first_pair
+from asgi_auth.entrance import proof_of, recall, refuse_cross_origin, shown
 from asgi_auth.errors import InvalidRequest, LoginRequired, WeakPassword
 from asgi_auth.http.answers import Answer, empty_answer, json_answer
 from asgi_auth.http.bodies import Form, flag, text
@@ -62,5 +62,5 @@ async def password(call: Call) -> Answer:
 
 
 async def _with_tokens(call: Call, body: dict[str, object], username: str, password: str) -> Answer:
-    client_id, asked, proof = client_of(body), asked_scopes(body), await proof_of(call)
+    client_id, asked, proof = client_of(body), asked_scopes(body), await proof_of(call.context)
     return await first_pair(call, username, password, client_id=client_id, asked=asked, proof=proof)

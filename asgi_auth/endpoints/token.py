@@ -8,12 +8,11 @@ from urllib.parse import unquote_plus
 
 from asgi_auth import refresh_cookie
 from asgi_auth.endpoints.call import Call
-from asgi_auth.entrance import read_proof, refuse_cross_origin
+from asgi_auth.entrance import proof_of, refuse_cross_origin
 from asgi_auth.errors import (
     InvalidClient,
     InvalidCredentials,
     InvalidGrant,
-    InvalidProof,
     InvalidRequest,
     InvalidScope,
     LoginRefused,
@@ -78,33 +77,6 @@ def asked_scopes(body: dict[str, object]) -> frozenset[str] | None:
         raise InvalidScope("scope is a list of scopes, separated by spaces") from None
 
 
-async def proof_of(call: Call) -> Proof | None:
-    """The proof of possession in a token request (RFC 9449 §5); None: there is none, so its tokens serve any bearer.
-    It has not counted yet: before the request is known to be somebody's, nothing is kept of it.
-
-    Raises:
-        InvalidProof: it will not do, or there must be one.
-    """
-    mode = call.settings.dpop
-    if mode != "off" and values(call.context.scope["headers"], b"dpop"):
-        return await read_proof(call.context)
-    if mode == "required":
-        raise InvalidProof("Send a DPoP proof: tokens are bound to a key here")
-    return None
-
-
-async def spent(call: Call, proof: Proof | None) -> str:
-    """Let a proof count: the thumbprint of its key, which the tokens are bound to. Empty: there is none.
-
-    Raises:
-        InvalidProof: it has counted before.
-    """
-    if proof is None:
-        return ""
-    await call.parts.proofs.spend(proof)
-    return proof.jkt
-
-
 def pair_answer(pair: TokenPair, *, cookie: bool) -> Answer:
     """RFC 6749 §5.1. `cookie`: the refresh token travels in that, and not in the body."""
     return json_answer(200, pair.public(refresh_token=not cookie), headers=[(b"pragma", b"no-cache")])
@@ -128,7 +100,7 @@ async def first_pair(
     context = call.context
     refresh_cookie.must_be_kept(context)
     row = await call.logins.check_password(context, username, password)
-    jkt = await spent(call, proof)
+    jkt = await call.parts.proofs.spend(proof)
     pair = await call.logins.by_token(row, client_id=client_id, asked=asked, amr=PASSWORD, jkt=jkt, context=context)
     return pair_answer(pair, cookie=call.settings.refresh_cookie)
 
@@ -142,8 +114,9 @@ async def _by_refresh_token(call: Call, body: dict[str, object], client_id: str)
     presented = refresh_cookie.shown(call.context) if named is None else named
     if presented is None:
         raise InvalidGrant
-    proof = await proof_of(call)
-    jkt = await spent(call, proof if call.parts.grants.session_of(presented) else None)
+    proof = await proof_of(call.context)
+    known = call.parts.grants.session_of(presented) is not None
+    jkt = await call.parts.proofs.spend(proof if known else None)
     pair = await call.logins.refresh(presented, client_id=client_id, asked=asked, jkt=jkt, context=call.context)
     if named is None:
         refresh_cookie.hand_out(call.context, pair)
@@ -154,7 +127,7 @@ async def _by_password(call: Call, body: dict[str, object], client_id: str) -> A
     # A page that somebody merely visits could use up the attempts of the address that both have.
     refuse_cross_origin(call.context)
     username, password = text(body, "username", required=True), text(body, "password", required=True)
-    asked, proof = asked_scopes(body), await proof_of(call)
+    asked, proof = asked_scopes(body), await proof_of(call.context)
     try:
         return await first_pair(call, username, password, client_id=client_id, asked=asked, proof=proof)
     except (InvalidCredentials, LoginRefused, SessionLimit) as refusal:

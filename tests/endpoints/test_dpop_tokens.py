@@ -11,9 +11,14 @@ import httpx2
 import pytest
 from dpop_device import APP, CHALLENGE, GRANT, KEY, THIEF, Device, refused
 from endpoint_house import PASSWORDS, House
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from test_token_endpoint import claims_of
 
 from asgi_auth import User
+from asgi_auth.errors import InvalidGrant
 from asgi_auth.tokens.dpop import make_proof
 from asgi_auth.tokens.keys import SigningKey
 
@@ -201,6 +206,36 @@ async def test_off_looks_at_no_proof_and_takes_no_bound_token(houses: Any) -> No
     assert refused(await house.refresh(device.pair["refresh_token"])) == (400, "invalid_grant")
     with pytest.raises(ValueError, match="off"):
         await house.auth.issue(User(id="alice"), jkt=KEY.kid)
+
+
+async def test_an_endpoint_of_the_application_binds_by_the_proof_of_its_request(houses: Any) -> None:
+    async def issue(request: Request) -> Response:
+        user = User(id="alice", scopes=frozenset({"read"}))
+        return JSONResponse((await house.auth.issue(user, jkt=await house.auth.proof(request))).public())
+
+    async def renew(request: Request) -> Response:
+        jkt = await house.auth.proof(request)
+        try:
+            return JSONResponse((await house.auth.refresh(await request.json(), jkt=jkt)).public())
+        except InvalidGrant as error:
+            return JSONResponse({"error": error.code}, error.status)
+
+    routes = [Route("/issue", issue, methods=["POST"]), Route("/renew", renew, methods=["POST"])]
+    house = await houses(app=Starlette(routes=routes))
+    device = Device(house)
+    wanted = await device.send("POST", "/issue", headers={"dpop": device.proof("POST", "/issue")})
+    assert refused(wanted) == (400, "use_dpop_nonce")
+    proof = {"dpop": device.proof("POST", "/issue")}
+    pair = (await device.send("POST", "/issue", headers=proof)).json()
+    assert claims_of(pair["access_token"])["cnf"] == {"jkt": KEY.kid}
+    assert refused(await device.send("POST", "/issue", headers=proof)) == (400, "invalid_dpop_proof")
+    assert (await device.send("POST", "/issue")).json()["token_type"] == "Bearer"
+    token = pair["refresh_token"]
+    assert refused(await device.send("POST", "/renew", json=token)) == (400, "invalid_grant")
+    proof = {"dpop": device.proof("POST", "/renew", key=THIEF)}
+    assert refused(await device.send("POST", "/renew", json=token, headers=proof)) == (400, "invalid_grant")
+    proof = {"dpop": device.proof("POST", "/renew")}
+    assert (await device.send("POST", "/renew", json=token, headers=proof)).json()["token_type"] == "DPoP"
 
 
 async def test_issue_in_python_binds(house: House, device: Device) -> None:
