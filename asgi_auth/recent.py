@@ -18,25 +18,28 @@ class Recent(Generic[V]):
         value_size: about as many bytes are taken by a value, besides as many as its key has.
     """
 
-    __slots__ = ("_entries", "_most", "_room", "_value_size", "get")
+    __slots__ = ("_entries", "_more", "_most", "_room", "_value_size", "get")
 
     def __init__(self, *, most: int, size: int, value_size: int) -> None:
         self._entries: dict[bytes, V] = {}
+        self._more: dict[bytes, int] = {}
         self._most = most
         self._room = size
         self._value_size = value_size
         self.get = self._entries.get
         """The value of a key, or None."""
 
-    def put(self, key: bytes, value: V) -> None:
-        """Keep a value."""
-        size = self._size(key)
+    def put(self, key: bytes, value: V, *, more: int = 0) -> None:
+        """Keep a value. `more`: about as many bytes as it takes besides the usual."""
         if key not in self._entries:
+            size = self._size(key) + more
             while self._entries and (len(self._entries) >= self._most or self._room < size):
                 oldest = next(iter(self._entries))
-                self._room += self._size(oldest)
+                self._room += self._size(oldest) + self._more.pop(oldest, 0)
                 del self._entries[oldest]
             self._room -= size
+            if more:
+                self._more[key] = more
         self._entries[key] = value
 
     def __len__(self) -> int:

@@ -59,6 +59,16 @@ def test_keys_count_twice_since_the_value_was_made_of_them(length: int) -> None:
     assert len(known) == 10
 
 
+def test_a_value_may_take_more_than_the_usual() -> None:
+    known = recent(most=100, size=1000)
+    for number in range(10):
+        known.put(b"%d" % number, number, more=300)
+    assert kept(known, *(b"%d" % number for number in range(10))) == [b"7", b"8", b"9"]
+    for number in range(100, 200):
+        known.put(b"%d" % number, number)
+    assert len(known) == 1000 // (10 + 2 * 3)
+
+
 def test_one_that_is_too_large_stands_alone_and_then_goes() -> None:
     known = recent(most=100, size=100)
     known.put(b"a", 1)

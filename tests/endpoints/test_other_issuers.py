@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -264,6 +265,22 @@ async def test_a_foreign_token_may_become_a_session_of_ours(houses: Any, idp: Lo
     made = (await client.get("/exchange", headers=bearer(idp.token(scope="read")))).json()["session"]
     me = (await client.get("/auth/me")).json()
     assert (me["user"]["id"], me["session"]["id"], me["backend"]) == ("idp:42", made, "session")
+
+
+async def test_what_is_remembered_of_tokens_with_thousands_of_claims_is_bounded(
+    houses: Any, idp: LocalIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes of a token may be a hundred in memory, and an issuer of a tenant's may make any number of those."""
+    monkeypatch.setattr("asgi_auth.backends.issuers.REMEMBERED_SIZE", 2**20)
+    house = await houses(**trusting(idp))
+    await whoami(house, idp.token())
+    tracemalloc.start()
+    try:
+        for number in range(30):
+            assert (await whoami(house, idp.token(jti=str(number), deep=[{"a": {"a": 0}}] * 300)))["user"] == "idp:42"
+        assert tracemalloc.get_traced_memory()[0] < 2 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 async def test_what_is_remembered_of_a_token_ends_with_it(houses: Any, idp: LocalIssuer, clock: Clock) -> None:
