@@ -243,7 +243,8 @@ class Auth(Accounts):
 
     async def proof(self, request: Any) -> str:
         """Which key this request proves to have (RFC 9449 §5): its thumbprint, for `issue` and `refresh` in an endpoint
-        of the application's own. Empty: it came without a proof, or `DPOP=off`. The proof counts with it, once.
+        of the application's own. Empty: it came without a proof, or `DPOP=off`. The proof counts with it, once, and is
+        kept for some minutes: ask when it is known whose request this is, or anybody can fill the store.
 
         Raises:
             InvalidProof: the proof will not do, or wants a nonce, or there is none and `DPOP=required`.
