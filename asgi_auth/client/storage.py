@@ -92,7 +92,7 @@ class TokenFile:
     def lock(self) -> Iterator[None]:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The lock is the open file's, so that it keeps threads apart too, and goes when the file is closed.
-        with open(self._path.with_name(f"{self._path.name}.lock"), "w", opener=_private) as file:
+        with open(self._path.with_name(f"{self._path.name}.lock"), "a", opener=_private) as file:
             _wait_for(file.fileno())
             yield
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import Context
 from email.utils import formatdate
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -158,14 +159,16 @@ class Served:
 
 
 @contextmanager
-def serving(clock: Clock, *, port: int = 0, users: bool = True, **settings: Any) -> Iterator[Served]:
+def serving(
+    clock: Clock, *, port: int = 0, users: bool = True, certificate: tuple[Path, Path] | None = None, **settings: Any
+) -> Iterator[Served]:
     settings = {"store": "memory://", "jwt_leeway": 0, **settings}
     store = open_store(settings["store"], timeout=5.0, clock=clock)
     directory = StoreDirectory(store, PasswordHasher(parameters=argon2.profiles.CHEAPEST))
     auth = Auth(Settings(**settings), directory=directory, store=store, clock=clock)
     app = Starlette(routes=ROUTES)
     gate = app.state.gate = Gate(AuthMiddleware(app, auth), clock)
-    with listening(gate, port) as (origin, loop):
+    with listening(gate, port, certificate) as (origin, loop):
         served = Served(auth, gate, origin, loop)
         for name, password in PASSWORDS.items() if users else ():
             served.run(auth.create_user(name, password, id=name, scopes={"read"}, check=False))
@@ -173,8 +176,12 @@ def serving(clock: Clock, *, port: int = 0, users: bool = True, **settings: Any)
 
 
 @contextmanager
-def listening(app: Any, port: int = 0) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
-    """Serve an application; its address, and the loop that it runs in."""
+def listening(
+    app: Any, port: int = 0, certificate: tuple[Path, Path] | None = None
+) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
+    """Serve an application; its address, and the loop that it runs in. `certificate`: the files of one and its key."""
+    files = [str(file) for file in certificate or ()]
+    tls: dict[str, Any] = dict(zip(("ssl_certfile", "ssl_keyfile"), files, strict=False))
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def noting(scope: Any, receive: Any, send: Any) -> None:
@@ -183,7 +190,7 @@ def listening(app: Any, port: int = 0) -> Iterator[tuple[str, asyncio.AbstractEv
         await app(scope, receive, send)
 
     config = uvicorn.Config(
-        noting, log_config=None, loop="asyncio", http="h11", date_header=False, timeout_graceful_shutdown=5
+        noting, log_config=None, loop="asyncio", http="h11", date_header=False, timeout_graceful_shutdown=5, **tls
     )
     server = uvicorn.Server(config)
     with socket.socket() as listener:
@@ -197,7 +204,7 @@ def listening(app: Any, port: int = 0) -> Iterator[tuple[str, asyncio.AbstractEv
                 assert thread.is_alive()
                 assert time.monotonic() < until
                 time.sleep(0.01)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}", loops[0]
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}", loops[0]
         finally:
             server.should_exit = True
             thread.join(PATIENCE)

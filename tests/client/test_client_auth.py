@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import traceback
 
 import pytest
+from certificates import Authority
 from client_server import PASSWORDS, listening, serving
 from clocks import Clock
 from starlette.responses import Response
@@ -293,6 +295,18 @@ def test_plain_http_is_allowed_where_it_is_meant():
     ClientAuth("http://box.lan/auth", insecure_http=True)
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000", "app.localhost"):
         ClientAuth(f"http://{host}/auth")
+
+
+def test_certificates_of_ones_own_are_given_to_both_clients(clock, library, tmp_path):
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(cafile=authority.path)
+    with serving(clock, certificate=authority.certify("127.0.0.1")) as server:
+        alone = library.Client(auth=alice(server), verify=context)
+        with alone, pytest.raises(TokenEndpointError, match="ConnectError"):
+            alone.get(f"{server.origin}/private")
+        auth = alice(server, connect=lambda: library.Client(verify=context))
+        with library.Client(auth=auth, verify=context) as client:
+            assert client.get(f"{server.origin}/private").status_code == 200
 
 
 # ------------------------------------------------------------------ logging in and out
