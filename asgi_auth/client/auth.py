@@ -97,7 +97,7 @@ class ClientAuth(_Auth):
             raise ValueError("a user name and a password go together")
         self._origins = frozenset(_checked(one, insecure_http) for one in (url, *origins))
         self._own_key = "" if isinstance(dpop, bool) else json.dumps(dict(dpop))
-        self._server = Server(clock)
+        self._server = Server(clock, _checked(url, insecure_http))
         self._keeper = Keeper(
             Endpoint(url.rstrip("/"), client_id=client_id, server=self._server, connect=connect),
             TokenMemory() if storage is None else storage,
@@ -227,7 +227,7 @@ class ClientAuth(_Auth):
             request.headers["DPoP"] = proof(
                 tokens.key or self._own_key,
                 request,
-                now=self._server.now(),
+                now=self._server.now(request.url),
                 nonce=self._server.nonce(request.url),
                 access_token=tokens.access_token,
             )

@@ -50,31 +50,38 @@ def origin_of(url: Any) -> Origin:
 
 
 class Server:
-    """What answers have taught: what time it is there, and which nonce each origin wants in proofs (RFC 9449 §8)."""
+    """What answers have taught: what time it is there, and which nonce each origin wants in proofs (RFC 9449 §8).
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        origin: of the token endpoint. What time it is at another service says nothing of a token's end.
+    """
+
+    def __init__(self, clock: Clock, origin: Origin) -> None:
         self._clock = clock
-        self._ahead = 0.0
-        self._date = ""
+        self._origin = origin
+        self._ahead: dict[Origin, float] = {}
+        self._dates: dict[Origin, str] = {}
         self._nonces: dict[Origin, str] = {}
 
-    def now(self) -> float:
-        """The seconds since the epoch, on the server's clock as far as that is known."""
-        return self._clock() + self._ahead
+    def now(self, url: Any = None) -> float:
+        """The seconds since the epoch, on the clock of the token endpoint, or of whose URL it is, as far as known."""
+        ahead = self._ahead.get(self._origin, 0.0)
+        return self._clock() + (ahead if url is None else self._ahead.get(origin_of(url), ahead))
 
     def nonce(self, url: Any) -> str | None:
         return self._nonces.get(origin_of(url))
 
     def learn(self, answer: Any) -> None:
         """Take what an answer says, before the next one comes."""
+        origin = origin_of(answer.request.url)
         nonce, date = answer.headers.get("dpop-nonce"), answer.headers.get("date", "")
         if nonce:
-            self._nonces[origin_of(answer.request.url)] = nonce
-        if date == self._date or "age" in answer.headers:  # one out of a cache tells when it was put there
+            self._nonces[origin] = nonce
+        if date == self._dates.get(origin) or "age" in answer.headers:  # one out of a cache tells when it was put there
             return
-        self._date, at = date, answers.date(date)
+        self._dates[origin], at = date, answers.date(date)
         if at is not None:
-            self._ahead = at - self._clock()
+            self._ahead[origin] = at - self._clock()
 
 
 class Endpoint:

@@ -85,9 +85,11 @@ class Keeper:
 
     def revoked(self, tokens: Tokens) -> None:
         """The server says that this access token was revoked. With its login, or it alone: that shows at its end, when
-        it is refreshed; but who can log in need not wait."""
+        it is refreshed; but who can log in need not wait, nor who finds another login in the storage."""
         if self._log_in.username is not None:
             self._dead = tokens
+        elif self._tokens == tokens:
+            self._tokens = None
 
     def take(self, tokens: Tokens) -> None:
         """Go on with this pair."""

@@ -273,6 +273,18 @@ def test_another_service_gets_the_token_if_it_is_named(server, blocking):
         assert other.gate.seen[-1][1]["authorization"].startswith("Bearer ey")
 
 
+@pytest.mark.parametrize("wrong", [3600.0, -3600.0])
+def test_another_service_whose_clock_is_wrong_makes_no_token_old(server, blocking, wrong):
+    with serving(Clock(server.clock() + wrong)) as other:
+        client = blocking(with_pair(server, origins=[other.origin]))
+        for _ in range(3):
+            assert client.get(f"{other.origin}/nothing").status_code == 401
+            assert client.get("/private").status_code == 200
+        assert server.refreshes == 0
+        server.clock.advance(601)
+        assert (client.get("/private").history, server.refreshes) == ([], 1)
+
+
 def test_the_token_endpoint_is_never_followed_elsewhere(server, blocking):
     client = blocking(alice(server), follow_redirects=True)
     for status in (301, 302, 307, 308):

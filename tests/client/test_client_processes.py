@@ -120,3 +120,17 @@ def test_one_process_logs_in_for_both(shared, workers, tmp_path):
     for one in (first, second):
         one.begin(3)
         assert one.end() == {"200": 3}
+
+
+def test_a_process_whose_login_was_ended_takes_up_the_next_one(shared, workers, tmp_path):
+    first, _ = workers()
+    first.begin(3)
+    assert first.end() == {"200": 3}
+    another = ClientAuth(shared.url, storage=TokenFile(tmp_path / "tokens.json"), clock=shared.clock)
+    another.logout()
+    another.login("alice", PASSWORDS["alice"])
+    first.begin(1)
+    assert first.end() == {"401": 1}
+    first.begin(3)
+    assert first.end() == {"200": 3}
+    assert shared.refreshes == 0
