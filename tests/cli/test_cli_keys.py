@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
@@ -14,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from asgi_auth import Auth, Settings, User
 from asgi_auth.cli import reports
 from asgi_auth.tokens.keys import generate
+from asgi_auth.tokens.ring import LEAD
 
 
 def listed(cli, **settings):
@@ -274,3 +277,19 @@ def test_no_list_holds_a_private_key(cli, store_url):
         return (await auth.parts.keys.signing_key()).jwk["d"]
 
     assert with_auth(store_url, private) not in cli("keys", "list").out + cli("keys", "list", "--json").out
+
+
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "keys.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_in_the_docs_are_those_that_exist(cli):
+    told = set(re.findall(r"asgi-auth keys ([a-z-]+)", DOCS))
+    there = set(re.findall(r"^ {2}([a-z][a-z-]+) {2}", cli("keys", "--help").out, re.MULTILINE))
+    assert told == there
+
+
+def test_the_numbers_in_the_docs_hold(cli):
+    assert f"max-age={int(LEAD / 2)}`" in DOCS
+    assert "published for less than ten minutes" in DOCS
+    assert LEAD == 600
+    assert f"`JWT_ROTATE` (`{Settings(store='memory://').describe()['ASGI_AUTH_JWT_ROTATE']}`" in DOCS
