@@ -103,6 +103,9 @@ class Process:
     async def revoke(self, sid: str) -> Any:
         return await self.auth.revoke(sid, wait=True)
 
+    async def deny(self, token: str) -> Any:
+        return await self.auth.revoke_token(token, wait=True)
+
     async def give_back(self, token: str) -> Any:
         return (await self._posted("/auth/revoke", token=token)).status
 
@@ -279,6 +282,16 @@ def beside_the_endpoint(crew: Crew) -> None:
     crew.expect_dead([first, *born], returned_at)
 
 
+def beside_denial(crew: Crew) -> None:
+    """One access token dies in every process, and nothing else does."""
+    first, born, was_good, _ = _beside(crew, "deny", "access_token")
+    crew.expect(was_good and len(born) == 4, "a refresh was refused, or the token was no good")
+    asked = crew.each("ask", [first["access_token"], *(pair["access_token"] for pair in born)])
+    crew.expect(all([status for _, status in some] == [401, *[200] * 4] for some in asked), "another token died")
+    [[status, _]] = crew.one(crew.names, "refresh", born[0]["refresh_token"])
+    crew.expect(status == 200, "the session has ended")
+
+
 def beside_disable(crew: Crew) -> None:
     first, born, _, _ = _beside(crew, "disable", "user")
     crew.expect_dead([first, *born], None)
@@ -322,6 +335,7 @@ SCENES: dict[str, Callable[[Crew], None]] = {
         reuse,
         beside_revoke,
         beside_the_endpoint,
+        beside_denial,
         beside_disable,
         beside_password,
         beside_update,

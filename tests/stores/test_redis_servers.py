@@ -33,7 +33,7 @@ async def test_a_full_server_makes_nothing_and_still_loads_touches_and_revokes(s
     await furnish(store)
     with opened(server.url) as control:
         control.config_set("maxmemory", "1mb")
-        for ask in ("create", "rotate", "write_data", "save_user", "exchange", "hit"):
+        for ask in ("create", "rotate", "write_data", "save_user", "exchange", "hit", "seen_before"):
             with pytest.raises(StoreUnavailable, match="OutOfMemory"):
                 await VERBS[ask](store)
         for ask in ("touch", "confirm"):
@@ -42,6 +42,8 @@ async def test_a_full_server_makes_nothing_and_still_loads_touches_and_revokes(s
         assert await listed(store) == [sid("b"), sid("a")]
         assert await store.end(sid("a"), "logout") == Ended(sid("a"), "alice", "logout")
         assert await store.end_user("alice", "revoked") == (Ended(sid("b"), "alice", "revoked"),)
+        await store.deny("1.token", 600.0)
+        assert await store.denied("1.token")
     assert await end_of(store, "a") == "logout"
     await store.aclose()
 

@@ -52,7 +52,7 @@ def test_after_a_refresh_and_what_ended_its_session_have_returned_nothing_lives(
     assert played(four_processes, scene) == {}
 
 
-@pytest.mark.parametrize("scene", ["beside_update", "beside_elevate"])
+@pytest.mark.parametrize("scene", ["beside_update", "beside_elevate", "beside_denial"])
 def test_a_refresh_beside_a_change_logs_nobody_out(four_processes: Crew, scene: str) -> None:
     assert played(four_processes, scene) == {}
 
