@@ -13,7 +13,7 @@ from local_issuer import LocalIssuer
 
 from asgi_auth import Issuer
 from asgi_auth.errors import Unavailable
-from asgi_auth.tokens.issuers.trusted import ANSWER, MOST_TENANTS, Trusted
+from asgi_auth.tokens.issuers.trusted import ANSWER, ASKING, MOST_TENANTS, Trusted
 
 MakeIssuer = Callable[..., LocalIssuer]
 
@@ -126,6 +126,38 @@ async def test_an_answer_that_came_late_is_as_old_as_its_question(clock: Clock) 
         clock.now += ANSWER
         answered.set()
     assert await trusted.of("https://one.example") is None
+
+
+async def test_while_the_application_hangs_its_last_answer_counts_no_longer_than_a_little_while(clock: Clock) -> None:
+    answered, asked = anyio.Event(), 0
+
+    async def find(iss: str) -> Issuer | None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            return Issuer("one", iss, audience="api")
+        await answered.wait()
+        return None
+
+    async def of() -> None:
+        found.append(await trusted.of("https://one.example"))
+
+    found: list[object] = []
+    trusted = Trusted([], find, own="us", clock=clock)
+    await of()
+    clock.now += ANSWER
+    async with anyio.create_task_group() as group:
+        group.start_soon(of)  # asks for all
+        await anyio.wait_all_tasks_blocked()
+        await of()
+        assert len(found) == 2
+        clock.now += ASKING
+        for _ in range(2):
+            group.start_soon(of)
+            await anyio.wait_all_tasks_blocked()
+        assert len(found) == 2
+        answered.set()
+    assert found[2:] == [None, None, None]
 
 
 async def test_a_tenant_may_have_larger_tokens_too(houses: Any, idp: LocalIssuer) -> None:

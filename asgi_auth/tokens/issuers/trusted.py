@@ -33,11 +33,13 @@ log = logging.getLogger("asgi_auth")
 
 
 class Answer(NamedTuple):
-    """Whose keys are asked for an `iss`, and of which tenant that is; good until then."""
+    """Whose keys are asked for an `iss`, and of which tenant that is; good until then. `late`: for a little while more,
+    since somebody asks again."""
 
     source: KeySource
     tenant: str
     until: float = float("inf")
+    late: bool = False
 
 
 class Trusted:
@@ -87,8 +89,8 @@ class Trusted:
             return held
         if self._strangers.get(iss, now) > now:
             return None
-        if held is not None:
-            self._tenants[iss] = held._replace(until=now + ASKING)
+        if held is not None and not held.late:  # once: the application may hang, or who asks may go away
+            self._tenants[iss] = held._replace(until=now + ASKING, late=True)
         return await self._ask(self._find, iss)
 
     async def _ask(self, find: Find, iss: str) -> Answer | None:
