@@ -9,12 +9,13 @@ from asgi_auth.http.cookies import CookieSpec, SetCookie
 
 
 class RefreshCookies:
-    """The cookie on https, and on plain http: cookies know no ports, so there the key ring's id is part of the name.
+    """The cookie on https, and on plain http. Cookies know no ports, and these no paths, so the key ring's id is part
+    of the name: several applications of one host do not meet.
 
     Args:
         ring: the key ring's id.
     """
 
     def __init__(self, ring: str) -> None:
-        self.secure = SetCookie(CookieSpec("__Host-refresh", same_site="strict"))
+        self.secure = SetCookie(CookieSpec(f"__Host-refresh-{ring[:4]}", same_site="strict"))
         self.plain = SetCookie(CookieSpec(f"refresh-{ring[:4]}", secure=False, same_site="strict"))

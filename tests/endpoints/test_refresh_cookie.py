@@ -18,7 +18,6 @@ from asgi_auth import Auth, User
 from asgi_auth.errors import StoreUnavailable
 
 HTTPS = "https://app.example.com"
-NAME = "__Host-refresh"
 SAME = {"sec-fetch-site": "same-origin"}
 OTHERS = {"sec-fetch-site": "cross-site"}
 
@@ -44,15 +43,21 @@ async def refresh(
     return await (client or house.client).post("/auth/token", data=form, headers=headers)
 
 
-def kept(client: httpx2.AsyncClient, name: str = NAME) -> str | None:
+def name_of(house: House) -> str:
+    return f"__Host-refresh-{house.auth.parts.ring[:4]}"
+
+
+def kept(client: httpx2.AsyncClient) -> str | None:
     """What the browser's jar has."""
-    return client.cookies.get(name)
+    found = [cookie.value for cookie in client.cookies.jar if "refresh-" in cookie.name]
+    assert len(found) <= 1
+    return found[0] if found else None
 
 
 def browser_with(house: House, token: str | None) -> httpx2.AsyncClient:
     client = house.stranger()
     if token is not None:
-        client.cookies.set(NAME, token, domain="app.example.com", path="/")
+        client.cookies.set(name_of(house), token, domain="app.example.com", path="/")
     return client
 
 
@@ -75,7 +80,7 @@ async def test_the_refresh_token_goes_out_as_a_cookie_and_not_in_the_body(house:
     (cookie,) = set_cookies(answer)
     name, _, attributes = cookie.partition("=")
     value, *flags = attributes.split("; ")
-    assert name == NAME
+    assert name == name_of(house)
     assert house.auth.parts.grants.session_of(value) is not None
     assert {flag for flag in flags if "=" not in flag} == {"HttpOnly", "Secure"}
     assert {"Path=/", "SameSite=Strict", f"Max-Age={30 * 86_400}"} <= set(flags)
@@ -136,6 +141,24 @@ async def test_on_a_loopback_host_the_cookie_is_a_plain_one_of_this_key_ring(hou
     assert "Secure" not in cookie.split("; ")
     assert "SameSite=Strict" in cookie.split("; ")
     assert (await refresh(house)).status_code == 200
+
+
+async def test_applications_of_one_host_do_not_meet(houses: Any) -> None:
+    shop, wiki = [
+        await houses(refresh_cookie="on", url=HTTPS, base_url=HTTPS, secret=letter * 32) for letter in ("s", "w")
+    ]
+    browser = shop.client.cookies.jar
+    for house in (shop, wiki):
+        await log_in(house)
+    for cookie in wiki.client.cookies.jar:  # ports and paths make no difference to a browser
+        browser.set_cookie(cookie)
+    assert len(browser) == 2
+    for cookie in browser:
+        wiki.client.cookies.jar.set_cookie(cookie)
+    for house in (shop, wiki):
+        assert (await refresh(house)).status_code == 200
+    answer = await wiki.client.post("/auth/logout", headers=SAME)
+    assert [cookie.partition("=")[0] for cookie in set_cookies(answer)] == [name_of(wiki)]
 
 
 async def test_a_login_whose_cookie_the_browser_would_drop_says_so_before_the_password(houses: Any) -> None:
@@ -223,7 +246,7 @@ async def test_the_cookie_twice_is_no_cookie(house: House, caplog: pytest.LogCap
             "POST",
             "/auth/token",
             headers=[
-                ("cookie", f"{NAME}={good}; {NAME}=another"),
+                ("cookie", f"{name_of(house)}={good}; {name_of(house)}=another"),
                 ("content-type", "application/x-www-form-urlencoded"),
             ],
             body=b"grant_type=refresh_token",
@@ -315,7 +338,7 @@ async def test_with_the_store_down_the_cookie_stays(house: House, monkeypatch: p
 
 
 def cleared(answer: httpx2.Response) -> bool:
-    found = [cookie for cookie in set_cookies(answer) if cookie.startswith(f"{NAME}=")]
+    found = [cookie for cookie in set_cookies(answer) if cookie.startswith("__Host-refresh-")]
     return len(found) == 1 and "Max-Age=0" in found[0]
 
 

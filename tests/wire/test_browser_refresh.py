@@ -102,7 +102,7 @@ def jar(context: BrowserContext) -> str:
     return str(cookie["value"])
 
 
-@pytest.mark.parametrize(("scheme", "name"), [("http", "refresh-"), ("https", "__Host-refresh")])
+@pytest.mark.parametrize(("scheme", "name"), [("http", "refresh-"), ("https", "__Host-refresh-")])
 def test_a_page_logs_in_loads_anew_calls_and_logs_out(
     chromium: Browser, tmp_path: Path, scheme: str, name: str
 ) -> None:
