@@ -1,5 +1,6 @@
-"""A process that shares its login with others by a file: `client_worker.py <url> <origin> <file> <library>`. For each
-line of standard input, a number, it sends so many requests at once, and says in a line of JSON what came of them."""
+"""A process that shares its login with others by a file: `client_worker.py <url> <origin> <file> <library> [path]`. For
+each line of standard input, a number, it sends so many requests at once, and says what came of them in a line of JSON.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ import anyio
 from asgi_auth.client import ClientAuth, TokenFile
 
 
-async def main(url: str, origin: str, file: str, library: str) -> None:
+async def main(url: str, origin: str, file: str, library: str, path: str = "/private") -> None:
     auth = ClientAuth(url, storage=TokenFile(file))
     async with importlib.import_module(library).AsyncClient(auth=auth, base_url=origin, timeout=30) as client:
 
         async def ask() -> None:
             try:
-                came[str((await client.get("/private")).status_code)] += 1
+                came[str((await client.get(path)).status_code)] += 1
             except Exception as error:
                 came[type(error).__name__] += 1
 

@@ -70,7 +70,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_two_processes_make_one_refresh_at_a_time_and_neither_is_logged_out(shared, workers):
     pair = workers()
-    for round in range(8):
+    for round in range(4):
         for one in pair:
             one.begin(10)
         assert [one.end() for one in pair] == [{"200": 10}] * 2
@@ -81,7 +81,7 @@ def test_two_processes_make_one_refresh_at_a_time_and_neither_is_logged_out(shar
 
 def test_two_processes_whose_token_is_refused_make_one_refresh(shared, workers):
     pair = workers()
-    for round in range(8):
+    for round in range(4):
         for one in pair:
             one.begin(10)
         assert [one.end() for one in pair] == [{"200": 10}] * 2

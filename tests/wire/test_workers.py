@@ -4,6 +4,8 @@ what was acknowledged survives a kill."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,6 +19,7 @@ from valkey_server import Valkey
 from wire_servers import Process, running
 
 from asgi_auth import Auth, Settings, User
+from asgi_auth.client import ClientAuth, TokenFile
 
 WORKERS = 3
 ALICE = User("alice", scopes=frozenset({"read"}))
@@ -205,3 +208,43 @@ def test_all_workers_share_one_key_ring_whoever_starts_first(crew: Crew) -> None
         json.dumps(answer.json(), sort_keys=True) for answer in of_every_worker(process, "/.well-known/jwks.json", {})
     }
     assert len(rings) == 1
+
+
+CLIENT = Path(__file__).parent.parent / "client" / "client_worker.py"
+
+
+def test_two_client_processes_with_one_login_refresh_once_and_every_worker_takes_what_they_have(
+    crew: Crew, tmp_path: Path
+) -> None:
+    process, store_url = crew
+    pair, file = in_store(store_url, lambda auth: auth.issue(ALICE)), tmp_path / "tokens.json"
+    url = f"{process.url}/auth"
+    ClientAuth(url, storage=TokenFile(file)).take(pair.public())
+    command = [sys.executable, str(CLIENT), url, process.url, str(file)]
+    clients = [
+        subprocess.Popen([*command, library, "/auth/me"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for library in ("httpx", "httpx2")
+    ]
+
+    def came(client: subprocess.Popen[str]) -> dict[str, int]:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write("20\n")
+        client.stdin.flush()
+        return dict(json.loads(client.stdout.readline()))
+
+    async def outdate(auth: Auth) -> int:
+        """Every token that is out is out of date from now on. How often the login was refreshed."""
+        loaded = await auth.parts.store.load(pair.session.id)
+        await auth.update_user("alice", scopes={"read", f"more{loaded.record.grant.generation}"}, wait=True)
+        return loaded.record.grant.generation - 1
+
+    try:
+        for refreshes in range(6):
+            assert in_store(store_url, outdate) == refreshes
+            with ThreadPoolExecutor(2) as pool:
+                assert list(pool.map(came, clients)) == [{"200": 20}] * 2
+    finally:
+        for client in clients:
+            client.kill()
+            client.communicate()
