@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from asgi_auth.errors import InvalidScope, InvalidToken
-from asgi_auth.tokens.claims import HISTORY, Claims, read_claims
+from asgi_auth.tokens.claims import HISTORY, Claims, read_any, read_usual
 from asgi_auth.tokens.jose import Compact, VerifyingKey, encode_base64url, json_segment, parse
 from asgi_auth.tokens.keys import SigningKey
 
@@ -121,7 +121,7 @@ class AccessTokens:
         if key is None:
             raise InvalidToken
         key.verify(compact)
-        claims = read_claims(compact.payload)
+        claims = read_usual(compact.payload) or read_any(compact.payload)
         latest = now + self.leeway
         if (
             claims.iss != self.issuer

@@ -128,13 +128,8 @@ def generation_of(jti: str) -> int:
     return int(jti.partition(".")[0])
 
 
-def read_claims(payload: bytes) -> Claims:
-    """What a payload says (RFC 9068 §2.2, and the claims that are ours). Raises InvalidToken: it breaks a rule."""
-    return read_usual(payload) or read_any(payload)
-
-
 def read_any(payload: bytes) -> Claims:
-    """The same, whatever its form."""
+    """What a payload says (RFC 9068 §2.2, and the claims that are ours). Raises InvalidToken: it breaks a rule."""
     try:
         claims = strict_json(payload)
         if not isinstance(claims, dict) or None in (claims.get("acr", ""), claims.get("cnf", "")):

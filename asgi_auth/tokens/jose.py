@@ -329,10 +329,16 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Algorithm], Any]] = {
 }
 
 
+_DER_BYTES = [bytes([number]) for number in range(256)]
+_DER_INTEGERS = [b"\x02" + length for length in _DER_BYTES[:128]]
+
+
 def _der_integer(number: bytes) -> bytes:
-    """A number of less than 128 bytes as an INTEGER of X.690 §8.3: as short as it gets, and not negative."""
+    """A number of less than 127 bytes as an INTEGER of X.690 §8.3: as short as it gets, and not negative."""
     digits = number.lstrip(b"\0") or b"\0"
-    return b"\x02%c%b" % (len(digits), digits) if digits[0] < 128 else b"\x02%c\0%b" % (len(digits) + 1, digits)
+    if digits[0] > 127:
+        digits = b"\0" + digits
+    return _DER_INTEGERS[len(digits)] + digits
 
 
 def _checker(key: Any, algorithm: Algorithm) -> Callable[[bytes, bytes], bool]:
@@ -345,8 +351,8 @@ def _checker(key: Any, algorithm: Algorithm) -> Callable[[bytes, bytes], bool]:
             if len(signature) != 2 * size:
                 return False
             pair = _der_integer(signature[:size]) + _der_integer(signature[size:])
-            length = b"%c" % len(pair) if len(pair) < 128 else b"\x81%c" % len(pair)
-            key.verify(b"0" + length + pair, message, ecdsa)
+            tag = b"0" if len(pair) < 128 else b"0\x81"
+            key.verify(tag + _DER_BYTES[len(pair)] + pair, message, ecdsa)
             return True
 
         return check_ecdsa

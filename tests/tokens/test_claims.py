@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from token_forge import NOW, TOKENS, claims, signing_key
 
 from asgi_auth.errors import InvalidToken
-from asgi_auth.tokens.claims import Claims, read_any, read_claims, read_usual
+from asgi_auth.tokens.claims import Claims, read_any, read_usual
 from asgi_auth.tokens.jose import parse
 
 KEY = signing_key("HS256")
@@ -53,15 +53,10 @@ def all_of(claims: Claims | None) -> str:
 
 
 def agree(payload: bytes) -> None:
-    """What is read the short way is what is read plainly, to the type; and together they read what is read plainly."""
-    short, plain = read_usual(payload), plainly(payload)
+    """What is read the short way is what is read plainly, to the type."""
+    short = read_usual(payload)
     if short is not None:
-        assert all_of(short) == all_of(plain)
-    if plain is not None:
-        assert all_of(read_claims(payload)) == all_of(plain)
-    else:
-        with pytest.raises(InvalidToken):
-            read_claims(payload)
+        assert all_of(short) == all_of(plainly(payload))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +84,7 @@ def test_what_we_issue_is_read_the_short_way(changes: dict[str, Any]) -> None:
 def test_what_the_short_way_does_not_know_is_read_plainly(changes: dict[str, Any]) -> None:
     payload = issued(**changes)
     assert read_usual(payload) is None
-    assert all_of(read_claims(payload)) == all_of(read_any(payload))
+    assert read_any(payload).payload["sub"] == changes.get("subject", "42")
 
 
 def test_nobody_can_change_the_claims_whichever_way_they_were_read() -> None:
