@@ -8,15 +8,15 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from asgi_auth import audit
 from asgi_auth.context import Context
 from asgi_auth.errors import InvalidProof, InvalidToken, StoreUnavailable
 from asgi_auth.guards import Requirement, admit
 from asgi_auth.http import values
+from asgi_auth.http.asking import is_navigation, place_of
 from asgi_auth.http.credentials import Credential, authorization, cookies, has_preflight
 from asgi_auth.http.forwarded import readings
 from asgi_auth.identity import Identity, Rejected
@@ -26,8 +26,6 @@ from asgi_auth.stores import Loaded
 from asgi_auth.tokens.dpop import Proof
 
 log = logging.getLogger("asgi_auth")
-
-_PLACES = frozenset((b"host", b"origin", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"))
 
 TOKENS_CARRY_NO_DATA = "a bearer token carries no session data"
 
@@ -369,16 +367,6 @@ def is_passive(context: Context, path: str) -> bool:
     return rules is not None and rules.match(path) is not None
 
 
-def is_navigation(scope: Mapping[str, Any]) -> bool:
-    """Whether a browser asks for a page, by Fetch Metadata or, without that, by what it accepts."""
-    if scope["type"] != "http" or scope.get("method") != "GET":
-        return False
-    modes = values(scope["headers"], b"sec-fetch-mode")
-    if modes:
-        return modes == [b"navigate"]
-    return any(value.startswith(b"text/html") for value in values(scope["headers"], b"accept"))
-
-
 def is_secret_old(context: Context) -> bool:
     """Whether this request should leave with a new secret (`SESSION_ROTATE`): a page's, so that the browser keeps what
     it gets before it asks on; by the current secret, since the previous one has been replaced already."""
@@ -391,14 +379,3 @@ def is_secret_old(context: Context) -> bool:
         and hmac.compare_digest(presented.digest, record.digest)
         and is_navigation(context.scope)
     )
-
-
-def place_of(scope: Mapping[str, Any]) -> tuple[object, ...] | None:
-    """What the names of our cookies depend on, where no `URL` is set: scheme and host. None: on more than that."""
-    host = None
-    for name, value in scope["headers"]:
-        if name in _PLACES:
-            if name != b"host" or host is not None:
-                return None
-            host = value
-    return scope.get("scheme"), host

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Set
 from itertools import count
-from typing import Literal, NamedTuple, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 
 from asgi_auth.backends.jwt import Revocation
 from asgi_auth.clock import Clock, wall_clock
+from asgi_auth.ending import Ending, SessionEnded, ending_of
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.identity import Identity
 from asgi_auth.loops import PerLoop
@@ -50,31 +51,6 @@ _AGAIN = 0.25
 _FEW = 100
 
 log = logging.getLogger("asgi_auth")
-
-
-class SessionEnded(OSError):
-    """Raised into an application that sends on a connection whose session has ended, as if the client had gone."""
-
-
-def is_session_ended(error: BaseException | None, *, code: int | None = None) -> bool:
-    """Whether an exception is ours, or a framework's that was made of it or carries this code; a group, if all of its
-    are: what else is in it is the application's."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, SessionEnded) or (code is not None and getattr(error, "code", None) == code):
-            return True
-        seen.add(id(error))
-        members = getattr(error, "exceptions", ())  # Python 3.10 has no class of groups
-        if members:
-            return all(is_session_ended(member, code=code) for member in members)
-        error = error.__cause__ or error.__context__
-    return False
-
-
-class Ending(NamedTuple):
-    """Why a connection ends: `ended` or `expired` with its session, `unavailable`: nobody could say that it lives."""
-
-    why: Literal["ended", "expired", "unavailable"]
 
 
 class Live:
@@ -226,11 +202,6 @@ class Live:
         if self.ending is not None:
             with anyio.move_on_after(GOODBYE):
                 await self._said.wait()
-
-
-def ending_of(found: Ended | None) -> Ending:
-    """Why a connection of this dead session ends."""
-    return Ending("expired" if found is not None and found.reason in ("idle", "lifetime") else "ended")
 
 
 class Room:

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from asgi_auth import audit
 from asgi_auth.context import Context
+from asgi_auth.ending import Ending, SessionEnded, is_session_ended
 from asgi_auth.errors import (
     ContentTooLarge,
     CredentialError,
@@ -27,7 +28,7 @@ from asgi_auth.errors import (
 )
 from asgi_auth.http import values
 from asgi_auth.http.answers import Answer, HeaderList, challenges_for, cors_headers, make_private, refusal
-from asgi_auth.live import Ending, Live, SessionEnded, is_session_ended
+from asgi_auth.live import Live
 from asgi_auth.runtime import Runtime
 
 log = logging.getLogger("asgi_auth")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from asgi_auth.backends.session import NOTES, Recognised
 from asgi_auth.context import Context
-from asgi_auth.entrance import TOKENS_CARRY_NO_DATA, is_navigation, is_passive, place_of
+from asgi_auth.entrance import TOKENS_CARRY_NO_DATA, is_passive
+from asgi_auth.http.asking import is_navigation, place_of
 from asgi_auth.http.forwarded import route_path
 from asgi_auth.parts import Parts
 from asgi_auth.sessions.seen import seen_version

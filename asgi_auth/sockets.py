@@ -10,11 +10,12 @@ from anyio.lowlevel import checkpoint
 from starlette.types import Message, Receive, Send
 
 from asgi_auth.context import Context
+from asgi_auth.ending import Ending, SessionEnded, is_session_ended
 from asgi_auth.entrance import is_passive, touch
 from asgi_auth.errors import CredentialError, LoginRequired, StoreUnavailable
 from asgi_auth.http.answers import Answer, refusal
 from asgi_auth.http.forwarded import route_path
-from asgi_auth.live import Ending, Live, SessionEnded, is_session_ended
+from asgi_auth.live import Live
 from asgi_auth.outgoing import as_refusal
 
 log = logging.getLogger("asgi_auth")

@@ -12,6 +12,7 @@ from seats import ALICE, browser, call, cookie_of, http_scope, living, new_auth,
 from view_helpers import Stage, is_current, until
 
 from asgi_auth import Auth, AuthMiddleware, Settings, live
+from asgi_auth.ending import SessionEnded, is_session_ended
 from asgi_auth.stores.opening import open_store
 
 
@@ -205,8 +206,8 @@ class Told(Exception):
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no class of groups")
 def test_a_group_is_of_the_end_if_all_in_it_is() -> None:
-    end, mistake = live.SessionEnded("it ended"), KeyError("a mistake of the application")
-    assert live.is_session_ended(builtins.ExceptionGroup("", [end, builtins.ExceptionGroup("", [end])]))
-    assert live.is_session_ended(builtins.ExceptionGroup("", [end, Told()]), code=1008)
-    assert not live.is_session_ended(builtins.ExceptionGroup("", [end, Told()]))
-    assert not live.is_session_ended(builtins.ExceptionGroup("", [end, mistake]), code=1008)
+    end, mistake = SessionEnded("it ended"), KeyError("a mistake of the application")
+    assert is_session_ended(builtins.ExceptionGroup("", [end, builtins.ExceptionGroup("", [end])]))
+    assert is_session_ended(builtins.ExceptionGroup("", [end, Told()]), code=1008)
+    assert not is_session_ended(builtins.ExceptionGroup("", [end, Told()]))
+    assert not is_session_ended(builtins.ExceptionGroup("", [end, mistake]), code=1008)
