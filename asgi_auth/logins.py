@@ -173,7 +173,7 @@ class Logins:
             InvalidScope: the user has not all that was asked, or has too much for a token.
             ConfigurationError: there are public keys alone.
         """
-        await self._parts.keys.signing_key()  # before there is a session that nobody could use
+        await self._parts.grants.signing()  # before there is a session that nobody could use
         before = None if context is None else refresh_cookie.shown(context)
         client = Client() if context is None else context.client
         new, text = self._parts.grants.prepare(row, client_id=client_id, asked=asked, client=client, amr=amr, jkt=jkt)
@@ -181,7 +181,8 @@ class Logins:
         row, created = await self.start(context, row, new)
         scopes = row.scopes if asked is None else asked & row.scopes
         try:
-            pair = await self._parts.grants.pair(created.loaded, text, generation=1, scopes=scopes)
+            signing = await self._parts.grants.signing()
+            pair = self._parts.grants.pair(created.loaded, text, signing, generation=1, scopes=scopes)
         except InvalidScope:
             ended = await self._parts.store.end(new.sid, "revoked")
             await self._parts.endings.tell([ended], facts(context))

@@ -84,7 +84,7 @@ class Renewals:
         return loaded.record.public()
 
     async def _elevate_tokens(self, context: Context, identity: Identity, options: Mapping[str, Any]) -> TokenPair:
-        await self._parts.keys.signing_key()  # before there is a refresh token that nobody gets
+        signing = await self._parts.grants.signing()
         found = await self._parts.store.load(identity.session_id)
         grant = found.record.grant if isinstance(found, Loaded) else None
         if not isinstance(found, Loaded) or found.user is None or grant is None:
@@ -102,7 +102,7 @@ class Renewals:
         if loaded is None or loaded.user is None:
             raise InvalidToken(InvalidToken.OUT_OF_DATE)
         scopes = granted & loaded.user.scopes
-        pair = await self._parts.grants.pair(loaded, text, generation=grant.generation + 1, scopes=scopes)
+        pair = self._parts.grants.pair(loaded, text, signing, generation=grant.generation + 1, scopes=scopes)
         kept = refresh_cookie.shown(context)
         if kept is not None and self._parts.grants.session_of(kept) == identity.session_id:
             refresh_cookie.hand_out(context, pair)

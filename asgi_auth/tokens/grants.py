@@ -15,6 +15,7 @@ from asgi_auth.secret import digest, new_secret
 from asgi_auth.stores import Exchange, Loaded, NewGrant, NewSession, Store, Windows, new_sid
 from asgi_auth.tokens.access import AccessTokens
 from asgi_auth.tokens.keyring import KeyRing
+from asgi_auth.tokens.keys import SigningKey
 from asgi_auth.tokens.refresh import RefreshCodec, RefreshToken, successor
 
 DEFAULT_CLIENT = "asgi-auth"
@@ -63,6 +64,13 @@ class Lifetimes(NamedTuple):
     grace: float
     redelivery: float
     leeway: float
+
+
+class Signing(NamedTuple):
+    """What an access token is signed with, and which history of the store it belongs to."""
+
+    key: SigningKey
+    epoch: str
 
 
 class Reuse(InvalidGrant):
@@ -157,18 +165,28 @@ class Grants:
         )
         return new, self._codec.encode(sid, 1, secret)
 
-    async def pair(self, loaded: Loaded, refresh_token: str, *, generation: int, scopes: Collection[str]) -> TokenPair:
+    async def signing(self) -> Signing:
+        """What `pair` needs of the store: asked for before something is used up, or begins, for what could not be made.
+
+        Raises:
+            StoreUnavailable: no answer.
+            ConfigurationError: there are public keys alone.
+        """
+        return Signing(await self._keys.signing_key(), await self._epoch())
+
+    def pair(
+        self, loaded: Loaded, refresh_token: str, signing: Signing, *, generation: int, scopes: Collection[str]
+    ) -> TokenPair:
         """A refresh token and a fresh access token of the same generation."""
         user, grant = loaded.user, loaded.record.grant
         if user is None or grant is None:
             raise ValueError("this session has no tokens")
         scope = scope_text(frozenset(scopes) - {AUTHENTICATED})
-        epoch = await self._epoch()
         now = self._clock()
         # It is accepted a leeway longer, and nothing outlives the session.
         lifetime = min(self._lifetimes.access, loaded.remaining - self._lifetimes.leeway)
         access_token = self._tokens.issue(
-            await self._keys.signing_key(),
+            signing.key,
             subject=user.id,
             session_id=loaded.record.sid,
             generation=generation,
@@ -180,7 +198,7 @@ class Grants:
             revision=user.revision,
             now=now,
             lifetime=lifetime,
-            history=(epoch, loaded.record.era) if epoch else None,
+            history=(signing.epoch, loaded.record.era) if signing.epoch else None,
             jkt=grant.jkt,
         )
         return TokenPair(
@@ -226,7 +244,7 @@ class Grants:
             if row is None:
                 raise InvalidGrant
             scopes = allowed(grant, row, asked)
-            nonce = new_secret()
+            signing, nonce = await self.signing(), new_secret()
             wanted = Exchange(
                 sid=named.sid,
                 generation=named.generation,
@@ -250,7 +268,7 @@ class Grants:
                 raise InvalidGrant
             generation = named.generation + 1
             text = self._codec.encode(named.sid, generation, successor(refresh_token, done.nonce))
-            return await self.pair(done.loaded, text, generation=generation, scopes=scopes)
+            return self.pair(done.loaded, text, signing, generation=generation, scopes=scopes)
         raise StoreUnavailable("the user kept changing while a refresh token was exchanged")
 
     async def standing(self, refresh_token: str) -> tuple[Loaded, str] | None:

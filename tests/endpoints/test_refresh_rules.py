@@ -13,6 +13,7 @@ from endpoint_house import House, bearer, cookie_header
 
 from asgi_auth import User
 from asgi_auth.directory import CallableDirectory
+from asgi_auth.errors import StoreUnavailable
 from asgi_auth.tokens.jose import decode_base64url
 
 
@@ -407,3 +408,18 @@ async def test_tokens_survive_a_restart_and_rotated_ones_stay_dead(houses: Any, 
     assert (await after.get("/whoami", third["access_token"])).json()["user"] == "alice"
     await refused(after, first)
     await dead(after, third)
+
+
+async def test_without_a_key_to_sign_with_no_refresh_token_is_used_up(
+    either: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await either.tokens()
+
+    async def silent() -> Any:
+        raise StoreUnavailable("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(either.store, "keys", silent)
+        assert (await either.refresh(first["refresh_token"])).status_code == 503
+    either.clock.advance(2 * 3600)
+    await refreshed(either, first)
