@@ -34,9 +34,12 @@ class Recent(Generic[V]):
         if key not in self._entries:
             size = self._size(key) + more
             while self._entries and (len(self._entries) >= self._most or self._room < size):
-                oldest = next(iter(self._entries))
+                try:
+                    oldest = next(iter(self._entries))
+                    del self._entries[oldest]
+                except (KeyError, RuntimeError, StopIteration):  # another event loop's thread was faster
+                    continue
                 self._room += self._size(oldest) + self._more.pop(oldest, 0)
-                del self._entries[oldest]
             self._room -= size
             if more:
                 self._more[key] = more

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +79,24 @@ def test_one_that_is_too_large_stands_alone_and_then_goes() -> None:
     assert kept(known, b"a", b"x" * 500) == [b"x" * 500]
     known.put(b"b", 3)
     assert kept(known, b"b", b"x" * 500) == [b"b"]
+
+
+def test_event_loops_of_several_threads_may_share_it() -> None:
+    known, before = recent(most=50), sys.getswitchinterval()
+    for number in range(50):
+        known.put(b"first %d" % number, number)
+
+    def fill(thread: int) -> None:
+        for number in range(10_000):
+            known.put(b"%d %d" % (thread, number), number)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(fill, range(4)))  # raises what was raised there
+    finally:
+        sys.setswitchinterval(before)
+    assert len(known) <= 54  # each thread has found room before it filled it
 
 
 @given(st.lists(st.binary(max_size=40), max_size=80), st.integers(1, 10), st.integers(60, 300))
