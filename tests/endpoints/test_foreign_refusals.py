@@ -56,6 +56,7 @@ async def test_an_algorithm_of_the_tokens_own_choice_is_refused(houses: Any, idp
     house = await houses(**trusting(idp))
     for alg in ("none", "None", "HS256", "RS256", "ES384", "", "es256"):
         await refused(house, idp.token(head={"alg": alg}))
+    assert idp.fetches == 0
     jwk = {"kty": "oct", "k": encode_base64url(b"\x01" * 64), "alg": "HS256"}
     hmac_key = SigningKey.from_jwk(jwk)
     await refused(house, idp.token(key=hmac_key, head={"kid": idp.key.kid}))
@@ -76,6 +77,7 @@ async def test_an_algorithm_of_the_tokens_own_choice_is_refused(houses: Any, idp
         ({}, {"aud": None}, InvalidToken.AUDIENCE),
         ({}, {"sub": 42}, InvalidToken.INVALID),
         ({}, {"cnf": {"x5t#S256": "thumb"}}, InvalidToken.INVALID),
+        ({}, {"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}, InvalidToken.INVALID),
     ],
 )
 async def test_a_foreign_token_that_breaks_a_rule_is_refused(
