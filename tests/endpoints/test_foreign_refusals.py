@@ -54,9 +54,10 @@ async def test_a_token_that_its_issuer_did_not_sign_is_refused(houses: Any, issu
 
 async def test_an_algorithm_of_the_tokens_own_choice_is_refused(houses: Any, idp: LocalIssuer) -> None:
     house = await houses(**trusting(idp))
-    for alg in ("none", "None", "HS256", "RS256", "ES384", "", "es256"):
+    for alg in ("none", "None", "HS256", "ES384", "", "es256"):
         await refused(house, idp.token(head={"alg": alg}))
     assert idp.fetches == 0
+    await refused(house, idp.token(head={"alg": "RS256"}))
     jwk = {"kty": "oct", "k": encode_base64url(b"\x01" * 64), "alg": "HS256"}
     hmac_key = SigningKey.from_jwk(jwk)
     await refused(house, idp.token(key=hmac_key, head={"kid": idp.key.kid}))
