@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -158,6 +160,24 @@ async def test_while_the_application_hangs_its_last_answer_counts_no_longer_than
         assert len(found) == 2
         answered.set()
     assert found[2:] == [None, None, None]
+
+
+def test_made_up_issuers_fail_in_no_thread(clock: Clock) -> None:
+    async def find(iss: str) -> Issuer | None:
+        return None
+
+    trusted, before = Trusted([], find, own="us", clock=clock), sys.getswitchinterval()
+
+    async def flood(thread: int) -> None:
+        for number in range(4000):
+            assert await trusted.of(f"https://{thread}.example/{number}") is None
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda thread: anyio.run(flood, thread), range(4)))
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def test_a_tenant_may_have_larger_tokens_too(houses: Any, idp: LocalIssuer) -> None:

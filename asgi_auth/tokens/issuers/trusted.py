@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from asgi_auth.clock import Clock
@@ -133,6 +134,7 @@ class Trusted:
 def _put(held: dict[K, V], key: K, value: V, most: int) -> None:
     """Keep a value; of too many the one that was put first goes."""
     held.pop(key, None)
-    if len(held) >= most:
-        del held[next(iter(held))]
+    while len(held) >= most:
+        with suppress(KeyError, RuntimeError, StopIteration):  # another event loop's thread was faster
+            del held[next(iter(held))]
     held[key] = value
