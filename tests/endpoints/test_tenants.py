@@ -41,7 +41,8 @@ async def test_tenants_made_at_run_time_are_asked_of_the_application(
     assert one.fetches == 2
     del tenants[two.url]
     clock.now += ANSWER
-    await refused(house, two.token())
+    for _ in range(2):
+        await refused(house, two.token())
     assert (await whoami(house, one.token()))["user"] == "one:42"
     assert one.fetches == 2
     tenants[stranger.url] = Issuer("late", stranger.url, audience="api")
@@ -67,7 +68,8 @@ async def test_an_error_of_the_application_is_503_never_yes(houses: Any, idp: Lo
     problem.append(KeyError("gone"))
     assert (await whoami(house, idp.token()))["user"] == "one:42"
     clock.now += ANSWER
-    assert (await house.get("/whoami", idp.token())).status_code == 503
+    for _ in range(2):
+        assert (await house.get("/whoami", idp.token())).status_code == 503
 
 
 @pytest.mark.parametrize(
