@@ -28,6 +28,9 @@ _BYTES = tuple(library.ByteStream for library in LIBRARIES)
 _STALE = ("The access token expired", "The access token is out of date")
 _REVOKED = "The access token was revoked"
 
+_LOOK = 0.01
+"""Seconds between two looks at whether the thread of somebody who was cancelled has come to its end."""
+
 if TYPE_CHECKING:
 
     class _Auth:
@@ -107,7 +110,7 @@ class ClientAuth(_Auth):
             own_key=self._own_key,
             begin=None if tokens is None else self._taken(tokens),
         )
-        self._thread = PerLoop(partial(anyio.CapacityLimiter, 1))
+        self._turn = PerLoop(anyio.Lock)
 
     def __repr__(self) -> str:
         places = (
@@ -237,8 +240,12 @@ class ClientAuth(_Auth):
         return origin_of(url) in self._origins
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        """One thread at a time for each event loop. Who is cancelled goes at once; the thread ends what it began."""
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._thread.get())
+        """One thread at a time for each event loop. Who is cancelled goes at once; the thread ends what it began, and
+        who comes meanwhile has none of its own."""
+        async with self._turn.get():
+            while self._keeper.at_work:  # noqa: ASYNC110 (it is a thread, of whichever loop)
+                await anyio.sleep(_LOOK)
+            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
 
     def _taken(self, tokens: Tokens | Mapping[str, Any]) -> Tokens:
         if not isinstance(tokens, Tokens):

@@ -83,6 +83,11 @@ class Keeper:
         tokens = self._tokens
         return None if tokens is None or tokens == self._dead or self._is_early(tokens) else tokens
 
+    @property
+    def at_work(self) -> bool:
+        """Whether whoever asks now would wait for another thread."""
+        return self._mutex.locked()
+
     def revoked(self, tokens: Tokens) -> None:
         """The server says that this access token was revoked. With its login, or it alone: that shows at its end, when
         it is refreshed; but who can log in need not wait, nor who finds another login in the storage."""

@@ -294,6 +294,21 @@ async def test_a_cancelled_task_of_asyncio_takes_nobody_with_it(server, client, 
     assert server.refreshes == 1
 
 
+async def test_however_many_are_cancelled_in_the_middle_of_a_refresh_there_is_one_thread(server, client):
+    server.gate.held["/auth/token"] = threading.Event()
+    one = client(with_pair(server))
+    await one.get("/private")
+    server.clock.advance(601)
+    before = threading.active_count()
+    for _ in range(50):
+        with anyio.move_on_after(0.01):
+            await one.get("/private")
+    assert threading.active_count() <= before + 2
+    server.gate.held["/auth/token"].set()
+    assert (await one.get("/private")).status_code == 200
+    assert server.refreshes == 1
+
+
 async def test_who_waits_for_a_login_that_fails_is_told_as_well(server, client):
     server.gate.held["/auth/login"] = threading.Event()
     one = client(ClientAuth(server.url, "alice", "looking glass", clock=server.clock))
