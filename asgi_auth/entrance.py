@@ -17,7 +17,7 @@ from asgi_auth.errors import InvalidProof, InvalidToken, StoreUnavailable
 from asgi_auth.guards import Requirement, admit
 from asgi_auth.http import values
 from asgi_auth.http.asking import is_navigation, place_of
-from asgi_auth.http.credentials import Credential, authorization, cookies, has_preflight
+from asgi_auth.http.credentials import Credential, authorization, cookies, has_preflight, refuse_oversized
 from asgi_auth.http.forwarded import readings
 from asgi_auth.identity import Identity, Rejected
 from asgi_auth.moving import move_in
@@ -55,6 +55,7 @@ async def enter(context: Context, *, path: str, active: bool = True) -> None:
         CredentialError: the request ends here, before the application runs.
         StoreUnavailable: likewise; nobody can say who it is.
     """
+    refuse_oversized(context.scope["headers"])
     settings = context.auth.settings
     enabled = "jwt" in settings.backends
     presented = authorization(context.scope["headers"], enabled=enabled, dpop=settings.takes_proofs)

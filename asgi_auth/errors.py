@@ -243,6 +243,14 @@ class ContentTooLarge(CredentialError):
     default = "The content is too large"
 
 
+class HeadersTooLarge(ContentTooLarge):
+    """The headers that say who is calling are larger than any that could (RFC 6585 §5)."""
+
+    code = "headers_too_large"
+    status = 431
+    default = "The headers are too large"
+
+
 class TooManyRequests(CredentialError):
     """RFC 6585 §4."""
 

@@ -10,6 +10,7 @@ from asgi_auth.backends.session import NOTES, Recognised
 from asgi_auth.context import Context
 from asgi_auth.entrance import TOKENS_CARRY_NO_DATA, is_passive
 from asgi_auth.http.asking import is_navigation, place_of
+from asgi_auth.http.credentials import MOST
 from asgi_auth.http.forwarded import route_path
 from asgi_auth.parts import Parts
 from asgi_auth.sessions.seen import seen_version
@@ -109,7 +110,9 @@ class Shortcut:
 
     def _find(self, header: bytes) -> tuple[bytes | None, bytes]:
         """The one cookie of ours among others, `<name>=<text>`, and the text of `<cookie>-seen`. None: what came is not
-        for here. Nothing: none came."""
+        for here, or too large to look at. Nothing: none came."""
+        if len(header) > MOST:
+            return None, b""
         found = seen = b""
         moves = False
         for part in header.split(b";"):

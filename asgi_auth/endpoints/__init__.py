@@ -16,7 +16,7 @@ from asgi_auth.entrance import enter
 from asgi_auth.errors import MethodNotAllowed, NoSession
 from asgi_auth.http import values
 from asgi_auth.http.answers import Answer, preflight
-from asgi_auth.http.credentials import has_preflight
+from asgi_auth.http.credentials import has_preflight, refuse_oversized
 from asgi_auth.settings import Settings
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -51,7 +51,9 @@ class Endpoint:
         handler = self.handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
             raise MethodNotAllowed(allow=self.allow)
-        if not self.open:
+        if self.open:
+            refuse_oversized(scope["headers"])
+        else:
             await enter(call.context, path="", active=False)
             identity = call.context.identity
             if identity is not None and not identity.session_id and not self.sessionless:

@@ -6,13 +6,19 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from asgi_auth.errors import MalformedAuthorization
+from asgi_auth.errors import HeadersTooLarge, MalformedAuthorization
 from asgi_auth.http import Headers, values
 
 _TOKEN = re.compile(rb"(?i:(bearer)|dpop) +([A-Za-z0-9._~+/-]+=*)")
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
+_READ = frozenset((b"authorization", b"cookie", b"dpop", b"host", b"origin", *_FORWARDED))
 _SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 # Matches an open quote to its end too, so that many of them cost no more than one.
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*("?)', re.DOTALL)
+
+
+MOST = 98_304
+"""Bytes of the headers that are read here: the largest token, its proof, and all that else may be there."""
 
 
 class Credential(NamedTuple):
@@ -24,6 +30,20 @@ class Credential(NamedTuple):
 
     def __repr__(self) -> str:
         return "Credential(token=…)"  # it may be alive: keep it out of logs and tracebacks
+
+
+def refuse_oversized(headers: Headers) -> None:
+    """Refuse what would take long to read. Not every server has a limit of its own.
+
+    Raises:
+        HeadersTooLarge: the headers that are read here have more than `MOST` bytes.
+    """
+    size = 0
+    for name, value in headers:
+        if name in _READ:
+            size += len(value)
+    if size > MOST:
+        raise HeadersTooLarge
 
 
 def authorization(headers: Headers, *, enabled: bool = True, dpop: bool = True) -> Credential | None:
@@ -58,14 +78,18 @@ def authorization(headers: Headers, *, enabled: bool = True, dpop: bool = True) 
 
 def is_dpop(headers: Headers) -> bool:
     """Whether a request's `Authorization` header is of the scheme DPoP: a refusal answers in the scheme that came."""
-    return [_schemes(value)[0] for value in values(headers, b"authorization")] == [b"dpop"]
+    return [_scheme(value) for value in values(headers, b"authorization")] == [b"dpop"]
+
+
+def _scheme(value: bytes) -> bytes:
+    found = _SCHEME.match(value.lstrip(b" \t"))
+    return found[0].lower() if found else b""
 
 
 def _schemes(value: bytes) -> list[bytes]:
     """The scheme of a header, and what could be schemes after its commas; in lower case."""
     head, *rest = _QUOTED.sub(lambda quoted: b"" if quoted[1] else quoted[0], value).split(b",")
-    first = _SCHEME.match(head.lstrip(b" \t"))
-    return [first[0].lower() if first else b"", *(b"".join(part.split(None, 1)[:1]).lower() for part in rest)]
+    return [_scheme(head), *(b"".join(part.split(None, 1)[:1]).lower() for part in rest)]
 
 
 def cookies(headers: Headers, names: Collection[bytes]) -> dict[bytes, list[bytes]]:
