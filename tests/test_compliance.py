@@ -57,7 +57,7 @@ def test_each_row_on_tokens_names_tests_that_exist() -> None:
     existing, found = set(names_of_tests()), tables("tokens.md")
     assert {heading: len(rows) for heading, rows in found.items()} == {
         "What is refused": 11,
-        "Attacks": 31,
+        "Attacks": 33,
         "RFC 8725, JWT best current practices": 12,
         "RFC 9700, OAuth security": 10,
         "OAuth and JWT, rule by rule": 20,
