@@ -73,6 +73,7 @@ class Keeper:
         self._begin = begin
         self._tokens: Tokens | None = None
         self._dead: Tokens | None = None
+        self._doubted: Tokens | None = None
         self._over: str | None = None
         self._failure: _Failure | None = None
         self._not_early_before = 0.0
@@ -81,7 +82,7 @@ class Keeper:
     def current(self) -> Tokens | None:
         """The pair that this process knows, if it is good for a request. Blocks nobody."""
         tokens = self._tokens
-        return None if tokens is None or tokens == self._dead or self._is_early(tokens) else tokens
+        return None if tokens is None or tokens in (self._dead, self._doubted) or self._is_early(tokens) else tokens
 
     @property
     def at_work(self) -> bool:
@@ -93,8 +94,7 @@ class Keeper:
         it is refreshed; but who can log in need not wait, nor who finds another login in the storage."""
         if self._log_in.username is not None:
             self._dead = tokens
-        elif self._tokens == tokens:
-            self._tokens = None
+        self._doubted = tokens
 
     def take(self, tokens: Tokens) -> None:
         """Go on with this pair."""
