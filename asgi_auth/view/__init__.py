@@ -6,7 +6,7 @@ cookie and no token's text.
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Literal, NamedTuple
 
 from asgi_auth.clock import steady_clock
@@ -247,8 +247,9 @@ class View:
         if generation < 2 or seen in self._confirmed:
             return
         await self.store.confirm(sid, generation)
-        if len(self._confirmed) >= _CONFIRMED:
-            self._confirmed.pop(next(iter(self._confirmed)))
+        while len(self._confirmed) >= _CONFIRMED:
+            with suppress(KeyError, RuntimeError, StopIteration):  # another event loop's thread was faster
+                del self._confirmed[next(iter(self._confirmed))]
         self._confirmed[seen] = None
 
 

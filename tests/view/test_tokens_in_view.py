@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
 import pytest
 from redis_helpers import opened
 from store_helpers import TOKEN, add_user, bearer, cookie, login, sid
@@ -10,6 +14,7 @@ from view_helpers import LEASE, following, hurry, is_current, stamp_of, until
 from asgi_auth.errors import StoreUnavailable
 from asgi_auth.model import UserRow
 from asgi_auth.stores import Ended, Revocation
+from asgi_auth.stores.memory import MemoryStore
 from asgi_auth.view import View, revocations
 
 
@@ -273,6 +278,26 @@ async def test_a_confirmed_generation_is_told_once(view, store, stage):
             await view.confirm(token.sid, 1)
             await view.confirm(token.sid, 2)
         assert stage.asked.count("confirm") == 1
+
+
+def test_event_loops_of_several_threads_confirm_at_once(monkeypatch):
+    class Told(MemoryStore):
+        async def confirm(self, sid, generation):
+            return None
+
+    monkeypatch.setattr("asgi_auth.view._CONFIRMED", 50)
+    view, before = View(Told(), staleness=LEASE), sys.getswitchinterval()
+
+    async def confirm(thread):
+        for number in range(4000):
+            await view.confirm(f"{thread} {number}", 2)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda thread: anyio.run(confirm, thread), range(4)))  # raises what was raised there
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def test_the_epoch_is_the_stores(view, store, stage):
