@@ -25,7 +25,7 @@ from asgi_auth.refresh_cookie import must_be_kept
 from asgi_auth.renewals import Renewals
 from asgi_auth.stores import Keep
 from asgi_auth.tokens.dpop import is_thumbprint
-from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
+from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair, is_client_id
 
 log = logging.getLogger("asgi_auth")
 
@@ -279,12 +279,14 @@ class Auth(Accounts):
 
         Raises:
             CookieNotKept: the browser would drop that cookie.
-            ValueError: `jkt` is none, or `DPOP` does not allow it, or does not do without.
+            ValueError: `client_id` or `jkt` is none, or `DPOP` does not allow it, or does not do without.
             InvalidScope: the user has not all of `scopes`.
             SessionLimit, InvalidCredentials, StoreUnavailable: as `login`.
         """
         seconds, used = self._lifetime(lifetime), methods(amr)
         asked = None if scopes is None else scope_tokens(scopes)
+        if not is_client_id(client_id):
+            raise ValueError("a client_id is printable ASCII of 1 to 255 characters")
         if jkt and not is_thumbprint(jkt):
             raise ValueError("jkt is the SHA-256 thumbprint of a public key in base64url (RFC 7638)")
         if jkt and self.settings.dpop == "off":

@@ -271,6 +271,13 @@ async def test_a_token_that_we_would_refuse_is_never_made(auth: Auth) -> None:
     assert await auth.sessions("alice") == []
 
 
+@pytest.mark.parametrize("client_id", ["", "an app\n", "\ud800", "ż", "a" * 256])
+async def test_nothing_is_issued_to_a_client_that_cannot_name_itself(auth: Auth, client_id: str) -> None:
+    with pytest.raises(ValueError, match="client_id"):
+        await auth.issue(ALICE, client_id=client_id)
+    assert await auth.sessions("alice") == []
+
+
 async def test_login_of_a_disabled_user_is_refused(site: Site) -> None:
     await site.ask(login)
     await site.auth.disable_user("alice")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from urllib.parse import unquote_plus
 
 from asgi_auth import refresh_cookie
@@ -25,9 +24,7 @@ from asgi_auth.http.bodies import text
 from asgi_auth.logins import PASSWORD
 from asgi_auth.model import scope_tokens
 from asgi_auth.tokens.dpop import Proof
-from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair
-
-_CLIENT_ID = re.compile(r"[\x20-\x7e]{1,255}")
+from asgi_auth.tokens.grants import DEFAULT_CLIENT, TokenPair, is_client_id
 
 
 async def token(call: Call) -> Answer:
@@ -59,7 +56,7 @@ def client_of(body: dict[str, object], *, basic: str | None = None) -> str:
     if basic and named and basic != named:
         raise InvalidRequest("The Authorization header and the body name two clients")
     client_id = basic or named or DEFAULT_CLIENT
-    if not _CLIENT_ID.fullmatch(client_id):
+    if not is_client_id(client_id):
         raise InvalidRequest("client_id must be printable ASCII of at most 255 characters")
     return client_id
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from asgi_auth.tokens.keys import SigningKey
 from asgi_auth.tokens.refresh import RefreshCodec, RefreshToken, successor
 
 DEFAULT_CLIENT = "asgi-auth"
+
+_CLIENT_ID = re.compile(r"[\x20-\x7e]{1,255}")
 
 _ATTEMPTS = 5
 
@@ -302,3 +305,8 @@ def allowed(grant: Grant, row: UserRow, asked: frozenset[str] | None = None) -> 
     if asked is not None and not asked <= granted:
         raise InvalidScope
     return granted & row.scopes & (granted if asked is None else asked)
+
+
+def is_client_id(text: str) -> bool:
+    """Whether a client can be named so (RFC 6749 §A.1)."""
+    return _CLIENT_ID.fullmatch(text) is not None

@@ -106,6 +106,7 @@ def test_issue_for_a_key(cli, alice):
         (["alice", "--lifetime", "1y"], "'1y' is no duration"),
         (["alice", "--lifetime", "400d"], "SESSION_LIFETIME"),
         (["alice", "--jkt", "short"], "thumbprint"),
+        (["alice", "--client-id", "an app\n"], "client_id"),
     ],
 )
 def test_what_cannot_be_issued_is_told_and_leaves_no_session(cli, store_url, alice, arguments, said):
