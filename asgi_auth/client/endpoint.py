@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -131,7 +132,7 @@ class Endpoint:
             raise TokenEndpointError(f"{answer.request.url} answers no tokens: is this the server's URL?") from None
         if key and not tokens.bound:
             raise TokenEndpointError(f"{answer.request.url} gives tokens that are bound to no key: is its DPOP off?")
-        return tokens
+        return tokens if tokens.refresh_token else replace(tokens, refresh_token=_in_cookie(answer))
 
     def _post(
         self, path: str, form: Mapping[str, str], *, key: str = "", pauses: tuple[float, ...] = PAUSES
@@ -168,6 +169,13 @@ class Endpoint:
         from asgi_auth.client.proofs import proof
 
         return proof(key, request, now=self._server.now(), nonce=self._server.nonce(request.url))
+
+
+def _in_cookie(answer: Any) -> str:
+    """The refresh token of a server that hands it to browsers (its `REFRESH_COOKIE`). Presented in a body it has its
+    successor in one. Empty: there is none."""
+    found = [one.value for one in answer.cookies.jar if one.name.removeprefix("__Host-").startswith("refresh-")]
+    return found[0] or "" if len(found) == 1 else ""
 
 
 def _problem(answer: Any) -> TokenEndpointError:

@@ -95,6 +95,14 @@ def test_a_short_life_is_not_spent_on_refreshing(clock, library):
         assert server.refreshes == 1
 
 
+def test_a_login_that_browsers_keep_in_a_cookie_is_refreshed_as_any_other(clock, library):
+    with serving(clock, refresh_cookie=True) as server, library.Client(auth=alice(server)) as client:
+        for round in range(4):
+            assert client.get(f"{server.origin}/private").status_code == 200
+            assert (server.logins, server.refreshes) == (1, round)
+            clock.advance(601)
+
+
 @pytest.mark.parametrize("wrong", [3600.0, -3600.0])
 def test_a_clock_that_is_an_hour_wrong_costs_no_request(server, blocking, wrong):
     auth = ClientAuth(server.url, "alice", PASSWORDS["alice"], clock=lambda: server.clock() + wrong)
