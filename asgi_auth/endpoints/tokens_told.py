@@ -52,7 +52,14 @@ async def introspect(call: Call) -> Answer:
     return json_answer(200, {"active": True, **found})
 
 
+def _fits(call: Call, jkt: str) -> bool:
+    """Whether a token that is bound to this key, or to none, is taken here."""
+    return call.settings.dpop != ("off" if jkt else "required")
+
+
 async def _active(call: Call, claims: Claims) -> Mapping[str, Any] | None:
+    if not _fits(call, claims.jkt):
+        return None
     standing = await call.parts.view.token(stamp_of(claims))
     if standing.state != "current":
         return None
@@ -85,6 +92,8 @@ async def _active_refresh(call: Call, presented: str) -> Mapping[str, Any] | Non
         return None
     loaded, scope = found
     grant = loaded.record.grant
+    if not _fits(call, "" if grant is None else grant.jkt):
+        return None
     return {
         "scope": scope,
         "client_id": None if grant is None else grant.client_id,

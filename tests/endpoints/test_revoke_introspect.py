@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from endpoint_house import PASSWORDS, House, bearer
 
+from asgi_auth import User
 from asgi_auth.stores.opening import open_store
 
 INACTIVE = {"active": False}
@@ -252,6 +254,23 @@ async def test_a_cookie_with_the_scope_may_introspect_too(house: House) -> None:
     await house.login("ian")
     answer = await house.client.post("/auth/introspect", data={"token": token})
     assert answer.json()["active"] is True
+
+
+@pytest.mark.parametrize(
+    ("dpop", "active"), [("off", [False, True]), ("optional", [True, True]), ("required", [True, False])]
+)
+async def test_what_would_be_refused_for_its_binding_is_inactive(
+    houses: Any, tmp_path: Path, dpop: str, active: list[bool]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    before = await houses(store_url=url)
+    bound, unbound = [await before.auth.issue(User("alice"), jkt=jkt) for jkt in ("A" * 43, "")]
+    after = await houses(store_url=url, users=False, dpop=dpop)
+    await after.login("ian")
+    for kind in ("access_token", "refresh_token"):
+        tokens = [getattr(pair, kind) for pair in (bound, unbound)]
+        answers = [await after.client.post("/auth/introspect", data={"token": token}) for token in tokens]
+        assert [answer.json()["active"] for answer in answers] == active
 
 
 async def test_an_active_access_token_is_described(house: House) -> None:
