@@ -24,6 +24,8 @@ DEFAULT_CLIENT = "asgi-auth"
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,255}")
 
 _ATTEMPTS = 5
+_REST = 4096
+"""Bytes of an access token that whatever it says beside its scope does not exceed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,8 @@ class Grants:
 
         Raises:
             InvalidGrant: unknown, expired or used; `Reuse` if that has just ended the session.
-            InvalidScope: more was asked than granted, or something else than the first time.
+            InvalidScope: more was asked than granted, or something else than the first time; or it is too much for a
+                token.
             StoreUnavailable: nothing is known to have changed; repeat.
         """
         for _ in range(_ATTEMPTS):
@@ -248,6 +251,10 @@ class Grants:
                 raise InvalidGrant
             scopes = allowed(grant, row, asked)
             signing, nonce = await self.signing(), new_secret()
+            if (
+                2 * len(scope_text(scopes)) + _REST > self._tokens.max_size
+            ):  # it may not fit: nothing is used up for that
+                self.pair(loaded, refresh_token, signing, generation=named.generation, scopes=scopes)
             wanted = Exchange(
                 sid=named.sid,
                 generation=named.generation,

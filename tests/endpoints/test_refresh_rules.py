@@ -423,3 +423,13 @@ async def test_without_a_key_to_sign_with_no_refresh_token_is_used_up(
         assert (await either.refresh(first["refresh_token"])).status_code == 503
     either.clock.advance(2 * 3600)
     await refreshed(either, first)
+
+
+async def test_rights_too_many_for_a_token_use_no_refresh_token_up(house: House) -> None:
+    first = await house.tokens()
+    await house.auth.update_user("alice", scopes=[f"projects:{number}:administrator" for number in range(300)])
+    answer = await house.refresh(first["refresh_token"])
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
+    house.clock.advance(2 * 3600)
+    await house.auth.update_user("alice", scopes=["read"])
+    assert (await refreshed(house, first))["scope"] == "read"
