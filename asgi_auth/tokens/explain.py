@@ -171,7 +171,7 @@ def _of_claims(claims: Mapping[str, Any]) -> Iterator[str]:
         for one in error.errors(include_url=False, include_context=False, include_input=False):
             name = str(one["loc"][0])
             rule = _RULES.get(name, "is no text of one character or more, without control characters")
-            wrong.setdefault(name, f"it has no {name}" if one["type"] == "missing" else f"its {name} {rule}")
+            wrong.setdefault(name, f"its {name} {rule}" if name in claims else f"it has no {name}")
     amr, amr_at = claims.get("amr"), claims.get("amr_at")
     if isinstance(amr, list) and isinstance(amr_at, list) and len(amr) != len(amr_at):
         wrong.setdefault("amr_at", f"its amr_at {_RULES['amr_at']}")
