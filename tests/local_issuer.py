@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from asgi_auth import Issuer
+from asgi_auth.tokens.issuers.keyset import KeySet
 from asgi_auth.tokens.jose import encode_base64url
 from asgi_auth.tokens.keys import SigningKey, generate
 
@@ -25,6 +27,19 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 def new_key(algorithm: str = "ES256", **members: Any) -> SigningKey:
     return SigningKey.from_jwk({**generate(algorithm), **members})
+
+
+def record(issuer: str, **members: Any) -> Issuer:
+    return Issuer(**{"name": "idp", "issuer": issuer, "audience": "api", **members})
+
+
+def kids(keys: KeySet | None) -> list[str]:
+    assert keys is not None
+    return sorted(keys.names)
+
+
+def jwks(*keys: Any) -> bytes:
+    return json.dumps({"keys": keys}).encode()
 
 
 class LocalIssuer:

@@ -6,15 +6,14 @@ accepted byte for byte as it was issued, or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Literal
 
-from itsdangerous import BadSignature, Signer
+from itsdangerous import BadSignature
 from itsdangerous.encoding import base64_decode, base64_encode
 
-from asgi_auth.secret import digest
+from asgi_auth.secret import digest, signer
 from asgi_auth.stores import Presented
 
 _FORM = re.compile(rb"([0-9a-f]{8})\.([0-9A-Za-z_-]{24})\.([0-9A-Za-z_-]{43})\.[0-9A-Za-z_-]{43}")
@@ -31,9 +30,7 @@ class CookieCodec:
 
     def __init__(self, ring: str, keys: Sequence[bytes], *, salt: str) -> None:
         self._ring = ring
-        self._signer = Signer(
-            list(reversed(keys)), salt=salt, sep=".", key_derivation="hmac", digest_method=hashlib.sha256
-        )
+        self._signer = signer(keys, salt=salt)
 
     def encode(self, sid: str, secret: str) -> str:
         return self._signer.sign(f"{self._ring}.{sid}.{secret}").decode("ascii")

@@ -251,9 +251,8 @@ class Grants:
                 raise InvalidGrant
             scopes = allowed(grant, row, asked)
             signing, nonce = await self.signing(), new_secret()
-            if (
-                2 * len(scope_text(scopes)) + _REST > self._tokens.max_size
-            ):  # it may not fit: nothing is used up for that
+            if 2 * len(scope_text(scopes)) + _REST > self._tokens.max_size:
+                # It may not fit, and nothing is used up for that.
                 self.pair(loaded, refresh_token, signing, generation=named.generation, scopes=scopes)
             wanted = Exchange(
                 sid=named.sid,

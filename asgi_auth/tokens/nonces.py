@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 from collections.abc import Sequence
 
-from itsdangerous import BadSignature, Signer
+from itsdangerous import BadSignature
 
+from asgi_auth.secret import signer
 from asgi_auth.tokens.jose import encode_base64url
 
 _TIME = 5  # bytes, which last for 34,000 years
@@ -23,10 +23,7 @@ class Nonces:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        # itsdangerous signs with the last one.
-        self._signer = Signer(
-            keys[::-1], salt=b"asgi-auth DPoP nonce", key_derivation="hmac", digest_method=hashlib.sha256
-        )
+        self._signer = signer(keys, salt="asgi-auth DPoP nonce")
 
     def make(self, now: float) -> str:
         """A nonce of this moment."""

@@ -5,14 +5,14 @@ The store keeps a digest of the secret; a successor is derived, so that it can b
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from itsdangerous import BadSignature, Signer
+from itsdangerous import BadSignature
 
+from asgi_auth.secret import signer
 from asgi_auth.tokens.jose import decode_base64url, encode_base64url
 
 _FORM = re.compile(r"([A-Za-z0-9_-]{1,64})\.([1-9][0-9]{0,15})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
@@ -40,10 +40,7 @@ class RefreshCodec:
         if not secrets:
             raise ValueError("refresh tokens are signed: give at least one secret")
         keys = [secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret for secret in secrets]
-        # itsdangerous signs with the last one.
-        self._signer = Signer(
-            keys[::-1], salt=b"asgi-auth refresh token", key_derivation="hmac", digest_method=hashlib.sha256
-        )
+        self._signer = signer(keys, salt="asgi-auth refresh token")
 
     def encode(self, sid: str, generation: int, secret: str) -> str:
         """The token as it is sent."""

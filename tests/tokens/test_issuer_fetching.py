@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import sys
 import threading
 import time
@@ -14,9 +13,8 @@ from typing import Any
 
 import pytest
 from certificates import Authority
-from local_issuer import JWKS, OAUTH, OIDC, LocalIssuer, new_key, respond, silent
+from local_issuer import JWKS, OAUTH, OIDC, LocalIssuer, jwks, kids, new_key, record, respond, silent
 
-from asgi_auth import Issuer
 from asgi_auth.tokens.issuers import fetching
 from asgi_auth.tokens.issuers.fetching import LARGEST, read
 from asgi_auth.tokens.issuers.keyset import InvalidDocument, KeySet
@@ -33,19 +31,6 @@ def idp() -> Iterator[LocalIssuer]:
     issuer = LocalIssuer()
     yield issuer
     issuer.stop()
-
-
-def record(issuer: str, **members: Any) -> Issuer:
-    return Issuer(**{"name": "idp", "issuer": issuer, "audience": "api", **members})
-
-
-def kids(keys: KeySet | None) -> list[str]:
-    assert keys is not None
-    return sorted(keys.names)
-
-
-def jwks(*keys: Any) -> bytes:
-    return json.dumps({"keys": keys}).encode()
 
 
 async def fetched(idp: LocalIssuer, **members: Any) -> KeySet:

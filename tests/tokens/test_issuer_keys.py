@@ -14,9 +14,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 from clocks import Clock
-from local_issuer import JWKS, OIDC, LocalIssuer, new_key, respond, silent
+from local_issuer import JWKS, OIDC, LocalIssuer, jwks, kids, new_key, record, respond, silent
 
-from asgi_auth import Issuer
 from asgi_auth.tokens.issuers import source
 from asgi_auth.tokens.issuers.fetching import read
 from asgi_auth.tokens.issuers.keyset import KeySet
@@ -29,19 +28,6 @@ def idp() -> Iterator[LocalIssuer]:
     issuer = LocalIssuer()
     yield issuer
     issuer.stop()
-
-
-def record(issuer: str, **members: Any) -> Issuer:
-    return Issuer(**{"name": "idp", "issuer": issuer, "audience": "api", **members})
-
-
-def kids(keys: KeySet | None) -> list[str]:
-    assert keys is not None
-    return sorted(keys.names)
-
-
-def jwks(*keys: Any) -> bytes:
-    return json.dumps({"keys": keys}).encode()
 
 
 def keeper(idp: LocalIssuer, clock: Clock, **members: Any) -> KeySource:
